@@ -1,0 +1,1 @@
+"""Micrographs to defocus: power spectra and the fit of the contrast transfer function live here."""

@@ -1,0 +1,1 @@
+"""Images and volumes with less noise live here."""

@@ -1,0 +1,1 @@
+"""Bodies, linear modes and neural latents live here."""

@@ -1,0 +1,1 @@
+"""How well images agree with a model: noise models, likelihoods and Wiener filters live here."""

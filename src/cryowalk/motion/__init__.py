@@ -1,0 +1,1 @@
+"""Movies to micrographs: the alignment of frames and dose weighting live here."""

@@ -1,0 +1,1 @@
+"""Mathematics without electrons: interpolation, masks, batching, random generators."""

@@ -1,0 +1,1 @@
+"""Micrographs to particles: finding and extracting live here."""

@@ -1,0 +1,1 @@
+"""Particles and a map to poses: orientation search lives here."""

@@ -1,0 +1,1 @@
+"""Loops that join rooms: ab initio, homogeneous, heterogeneous, multibody and subtomogram refinement live here."""
