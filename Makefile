@@ -1,0 +1,46 @@
+# Two commands: `make walk` shows what cryowalk does, `make test` is the whole gate.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.cryowalk-ready
+export MPLBACKEND := Agg
+
+.PHONY: walk test quick setup lint types docs notebooks clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cryowalk needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[course,dev,docs]'
+	touch $(STAMP)
+
+walk: setup
+	$(BIN)/cryowalk walk --output walk
+
+test: lint types
+	$(BIN)/pytest -m 'not slow and not agreement'
+	$(BIN)/pytest -m 'slow or agreement' --durations=15
+	$(MAKE) docs
+
+quick: setup
+	$(BIN)/pytest -m 'not slow and not agreement' -x
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs course benchmarks README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/deptry src
+
+types: setup
+	$(BIN)/mypy
+
+docs: setup
+	CRYOWALK_DOCS_EXECUTE=0 $(BIN)/sphinx-build -n -W --keep-going -q docs docs/_build/html
+
+notebooks: setup
+	$(BIN)/python -m cryowalk.course.build notebooks
+
+clean:
+	rm -rf $(VENV) docs/_build docs/_generated build
