@@ -12,7 +12,24 @@ from cryowalk.core.conventions import CONVENTIONS
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "cryowalk"
 DOOR = {"io", "cli", "view", "course", "workflow"}  # where files and people enter
-NICKNAMES = {"apix", "angpix", "dfu", "dfv", "dfang", "kv", "cs", "df", "voxsize", "vol", "img", "imgs", "rots", "ctfs", "fsc_", "snr_db"}
+NICKNAMES = {
+    "apix",
+    "angpix",
+    "dfu",
+    "dfv",
+    "dfang",
+    "kv",
+    "cs",
+    "df",
+    "voxsize",
+    "vol",
+    "img",
+    "imgs",
+    "rots",
+    "ctfs",
+    "fsc_",
+    "snr_db",
+}
 FOREIGN_UNITS = re.compile(r"_(um|nm|angstrom|angstroms|deg|rad|radians|per_angstrom)$")
 # room -> its course units; a room whose folder holds only a docstring is still waiting for its builder
 ROOMS = {
@@ -42,7 +59,9 @@ def names_introduced(tree: ast.AST) -> list[tuple[str, int]]:
         if isinstance(node, ast.arg):
             found.append((node.arg, node.lineno))
         if isinstance(node, ast.ClassDef):
-            found += [(s.target.id, s.lineno) for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+            found += [
+                (s.target.id, s.lineno) for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+            ]
     return found
 
 
@@ -61,7 +80,9 @@ def test_no_call_that_runs_foreign_code(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            assert not {"pickle", "joblib", "dill", "shelve"} & {m.split(".")[0] for m in modules}, f"{path}:{node.lineno}: unpickling runs code"
+            assert not {"pickle", "joblib", "dill", "shelve"} & {m.split(".")[0] for m in modules}, (
+                f"{path}:{node.lineno}: unpickling runs code"
+            )
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
@@ -99,7 +120,9 @@ def test_room_settings_import_the_standard_library_alone(room):
     for node in ast.walk(ast.parse(settings.read_text())):
         if isinstance(node, ast.ImportFrom | ast.Import):
             module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-            assert module.split(".")[0] in {"dataclasses", "typing", "pathlib", "collections", "math", "cryowalk"}, f"{settings}: {module}"
+            assert module.split(".")[0] in {"dataclasses", "typing", "pathlib", "collections", "math", "cryowalk"}, (
+                f"{settings}: {module}"
+            )
             if module.startswith("cryowalk"):
                 assert module in {"cryowalk.core.checks", "cryowalk.core.errors"}, f"{settings}: {module} is not light"
 
