@@ -1,0 +1,97 @@
+"""Maps in files and in memory: the one place where RELION's scale (image = sum of voxels) and ours (image = ∫ dz in Å) meet."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cryowalk.core.errors import InputError
+from cryowalk.data.volume import HalfMaps, Volume
+from cryowalk.io.mrc import check_values, read_array, write_array
+from cryowalk.io.mrc_header import MrcHeader, read_header
+
+LARGEST_ANISOTROPY = 1e-3
+
+
+def read_map(path: str | Path, *, voxel_size: float | None = None) -> Volume:
+    """The map in an MRC file, float32: its values divided by the voxel size, its axes in order, its origin in Å.
+
+    `voxel_size` (Å) stands for that of a header that does not say or says wrong.
+
+    Raises
+    ------
+    InputError
+        If the file is no whole map, its voxels are not cubes, its voxel size is not known, or a value is not finite.
+    """
+    header = read_header(path)
+    if header.size[2] == 1 or header.is_stack or header.space_group == 401:
+        what = "a stack of images" if header.is_stack else "a single image" if header.size[2] == 1 else "a stack of volumes"
+        raise InputError(f"this is {what}, not a map", file=header.path, expected="one 3D map")
+    size = _cubic_voxel_size(header) if voxel_size is None else voxel_size
+    values = torch.from_numpy(read_array(path).astype(np.float32, copy=False))
+    check_values(values, range(len(values)), header.path)
+    return Volume(voxels=values / size, voxel_size=size, origin=map_origin(header, voxel_size=size))
+
+
+def write_map(volume: Volume, path: str | Path) -> None:
+    """Write a map for RELION's programs and everyone's viewers: values times the voxel size, mode 2, with voxel size and origin.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    write_array(volume.voxels.detach().float() * volume.voxel_size, path, voxel_size=volume.voxel_size, origin=volume.origin)
+
+
+def read_half_maps(first: str | Path, second: str | Path, *, voxel_size: float | None = None) -> HalfMaps:
+    """Two half maps of one reconstruction.
+
+    Raises
+    ------
+    InputError
+        If their boxes or voxel sizes differ.
+    """
+    one, other = read_map(first, voxel_size=voxel_size), read_map(second, voxel_size=voxel_size)
+    if one.voxels.shape != other.voxels.shape or not math.isclose(one.voxel_size, other.voxel_size, rel_tol=1e-3):
+        raise InputError(
+            f"the half maps differ: {tuple(one.voxels.shape)} at {one.voxel_size:g} Å and {tuple(other.voxels.shape)} at {other.voxel_size:g} Å",
+            file=second,
+            fix="name the two halves of one reconstruction",
+        )
+    return HalfMaps(first=one, second=other)
+
+
+def map_origin(header: MrcHeader, *, voxel_size: float) -> tuple[float, float, float]:
+    """Where voxel (0, 0, 0) lies, (x, y, z) in Å: the header's origin, or its start indices times the voxel size where that is zero.
+
+    It is the rule of ChimeraX; start indices belong to columns, rows and sections and are put in the order of the axes.
+    """
+    if any(header.origin):
+        return header.origin
+    starts = dict(zip(header.axes, header.start, strict=True))
+    return starts[1] * voxel_size, starts[2] * voxel_size, starts[3] * voxel_size
+
+
+def _cubic_voxel_size(header: MrcHeader) -> float:
+    """The voxel size of a map whose voxels are cubes, Å."""
+    sizes = header.voxel_sizes
+    if min(sizes) <= 0:
+        raise InputError("the header does not give the voxel size", file=header.path, fix="state it with --pixel-size (Å)")
+    if any(abs(angle - 90) > 0.01 for angle in header.angles if angle):
+        raise InputError(
+            f"the cell is skewed: angles {header.angles}",
+            file=header.path,
+            expected="90°",
+            cause="a crystal map",
+            fix="resample it",
+        )
+    if max(sizes) / min(sizes) - 1 > LARGEST_ANISOTROPY:
+        raise InputError(
+            f"the voxels are not cubes: {' × '.join(f'{size:g}' for size in sizes)} Å",
+            file=header.path,
+            expected="equal within 0.1 %",
+            fix="resample the map, or state --pixel-size if the header is wrong",
+        )
+    return sizes[0]

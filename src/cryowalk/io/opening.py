@@ -1,0 +1,140 @@
+"""Opening files of others: plain, gzip or bzip2 by their first bytes, never by their names; guarded against truncation and bombs."""
+
+import bz2
+import gzip
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from cryowalk.core.errors import EnvironmentFault, InputError
+
+GZIP_MAGIC = b"\x1f\x8b"
+BZIP2_MAGIC = b"BZh"
+TEXT_LIMIT = 2**31  # bytes of inflated text; a larger one is a bomb or no table
+CHUNK = 2**22  # bytes
+
+_FOREIGN = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"II+\x00", "a TIFF or EER movie"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy array or cryoSPARC .cs table"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+)
+
+
+def foreign_kind(start: bytes) -> str:
+    """What the first bytes of a file say it is, in words, when it is plainly none of the formats read here; otherwise empty."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!doctype")):
+        return "an XML file" if text.startswith(b"<?xml") else "an HTML page (the error page of a download?)"
+    return next((words for magic, words in _FOREIGN if start.startswith(magic)), "")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """The file, open for reading.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is a folder.
+    EnvironmentFault
+        If it may not be read.
+    """
+    try:
+        return path.open("rb")
+    except PermissionError as error:
+        raise EnvironmentFault(
+            "may not be read: permission denied", file=path, fix="ask its owner for read permission"
+        ) from error
+    except IsADirectoryError as error:
+        raise InputError("is a folder, not a file", file=path, fix="name a file in it") from error
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", file=path, fix="check the name and the folder you are in") from error
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a null character
+        raise InputError(f"cannot be opened: {getattr(error, 'strerror', None) or error}", file=path) from error
+
+
+def compression_of(path: Path) -> str:
+    """`gzip`, `bzip2` or empty, by the first bytes of the file."""
+    with open_file(path) as stream:
+        start = stream.read(4)
+    if start.startswith(GZIP_MAGIC):
+        return "gzip"
+    return "bzip2" if start.startswith(BZIP2_MAGIC) and start[3:4].isdigit() else ""
+
+
+def open_content(path: Path) -> BinaryIO:
+    """The content of the file, inflated while it is read if it is compressed.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    compression = compression_of(path)
+    if compression == "gzip":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    if compression == "bzip2":
+        return cast(BinaryIO, bz2.open(path, "rb"))
+    return open_file(path)
+
+
+def read_up_to(stream: BinaryIO, size: int, *, path: Path) -> bytearray:
+    """At most `size` bytes; memory grows with what the file really holds, not with what a header claims.
+
+    Raises
+    ------
+    InputError
+        If the compressed content is cut off or damaged.
+    """
+    content = bytearray()
+    try:
+        while len(content) < size:
+            chunk = stream.read(min(CHUNK, size - len(content)))
+            if not chunk:
+                break
+            content += chunk
+    except EOFError as error:
+        raise InputError(
+            f"the compressed file is cut off: it inflates to only {len(content)} of the bytes it should hold",
+            file=path,
+            cause="an interrupted download or a full disk",
+            fix="fetch it again",
+        ) from error
+    except (zlib.error, gzip.BadGzipFile, OSError, ValueError) as error:
+        raise InputError(
+            f"the file cannot be read to its end: {error}", file=path, cause="damaged content", fix="fetch it again"
+        ) from error
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The text of a file (UTF-8, a byte-order mark dropped, compressed or not); bytes that are no UTF-8 survive a round trip.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty, binary, or inflates without bound.
+    """
+    with open_content(path) as stream:
+        content = read_up_to(stream, TEXT_LIMIT + 1, path=path)
+    if len(content) > TEXT_LIMIT:
+        raise InputError("inflates to more than 2 GiB of text", file=path, cause="not a table, or a decompression bomb")
+    kind = foreign_kind(bytes(content[:64]))
+    if kind:
+        raise InputError(f"this is {kind}", file=path, expected="a text file")
+    if not content.strip():
+        raise InputError("the file is empty", file=path, cause="the program that wrote it failed, or the disk was full")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError("the text is UTF-16", file=path, expected="UTF-8", fix="save it as UTF-8")
+    if b"\0" in content:
+        raise InputError("this is a binary file", file=path, expected="a text file")
+    return content.decode("utf-8-sig", "surrogateescape")
