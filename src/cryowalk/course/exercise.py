@@ -1,6 +1,6 @@
 """Exercises that check themselves: `check`, `hints`, `parameters`, `predict`, `prediction` and `explain`.
 
-The exercises of unit U05 live in `cryowalk.course.checks.u05` as a tuple EXERCISES (and, where the unit asks for an explanation
+How to write exercises and units: docs/guide/course.md. The exercises of unit U05 live in `cryowalk.course.checks.u05` as a tuple EXERCISES (and, where the unit asks for an explanation
 in the learner's own words, a tuple EXPLANATIONS).
 """
 
