@@ -211,15 +211,16 @@ def solved_notebook(source: Path) -> str:
 
 def executed_notebook(source: Path, *, seconds_per_cell: int = 120) -> str:
     """The instructor notebook of a unit with the outputs of a fresh run (learner's seed 0, an empty progress file)."""
+    import nbformat
     from nbclient import NotebookClient
-    from nbformat.notebooknode import from_dict
 
-    convert: Any = from_dict  # nbformat carries no types
-    built = convert(notebook(instructor_cells(source), unit=source.name[:3]))
+    read: Any = nbformat.reads  # nbformat's functions carry no types
+    write: Any = nbformat.writes
+    built = read(json.dumps(notebook(instructor_cells(source), unit=source.name[:3])), as_version=4)
     with tempfile.TemporaryDirectory() as scratch, _environment(scratch):
         client = NotebookClient(built, timeout=seconds_per_cell, kernel_name="python3", resources={"metadata": {"path": scratch}})
         client.execute()
-    return json.dumps(built, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return str(write(built)) + "\n"
 
 
 @contextmanager

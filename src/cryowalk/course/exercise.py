@@ -1,7 +1,7 @@
 """Exercises that check themselves: `check`, `hints`, `parameters`, `predict`, `prediction` and `explain`.
 
-How to write exercises and units: docs/guide/course.md. The exercises of unit U05 live in `cryowalk.course.checks.u05` as a tuple EXERCISES (and, where the unit asks for an explanation
-in the learner's own words, a tuple EXPLANATIONS).
+How to write exercises and units: docs/guide/course.md. The exercises of unit U05 live in `cryowalk.course.checks.u05` as a tuple
+EXERCISES (and, where the unit asks for an explanation in the learner's own words, a tuple EXPLANATIONS).
 """
 
 import random

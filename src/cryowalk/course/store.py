@@ -43,10 +43,12 @@ def now() -> str:
 
 def read() -> Record:
     """The learner's record; a fresh one where there is none or where the file is damaged (which is then kept aside)."""
+    if _unwritable is not None:
+        return _unwritable
     path = file()
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return _fresh()
     except (OSError, ValueError) as error:
         return _set_aside(path, reason=str(error))

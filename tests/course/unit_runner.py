@@ -1,0 +1,112 @@
+"""Run one unit as the instructor build, in a process of its own: `python unit_runner.py UNIT.py SEED…` writes what happened as JSON.
+
+On the way every student cell is tried too (it must raise NotImplementedError), every widget is moved to its extremes, and sockets are refused.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+
+class Refused(Exception):
+    pass
+
+
+def refuse(*args, **kwargs):
+    raise Refused("the unit opened a network connection")
+
+
+socket.socket.connect = refuse
+socket.socket.connect_ex = refuse
+socket.create_connection = refuse
+socket.getaddrinfo = refuse
+
+
+def main(source: Path, seeds: list[str]) -> dict:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from cryowalk.course import build, explore
+    from cryowalk.course.exercise import recent_verdicts
+    from cryowalk.course.run import run_cell
+
+    os.environ[explore.STATIC_VARIABLE] = "1"
+    os.environ["CRYOWALK_COURSE_SEED"] = seeds[0]
+    namespace = {"__name__": "__main__", "__builtins__": __builtins__}
+    report = {"verdicts": {}, "errors": [], "stubs": {}, "explorations": [], "seconds": 0.0}
+    cells = [(cell, name) for cell, name in build._named(build.read_cells(source)) if cell["type"] == "code"]
+
+    def run(code, where):
+        try:
+            run_cell(code, namespace, name=where)
+        except Exception as error:
+            report["errors"].append(f"{where}: {type(error).__name__}: {error}\n{code[:300]}")
+        plt.close("all")
+
+    for number, (cell, name) in enumerate(cells):
+        code = cell["source"]
+        if build.has_solution(code):
+            try:
+                run_cell(build.strip_solution(code, name), dict(namespace), name=f"stub {number}")
+                report["stubs"].setdefault(name, []).append("nothing was raised")
+            except NotImplementedError as stub:
+                report["stubs"].setdefault(name, []).append(
+                    "stub" if str(stub) == f"your answer to {name}" else f"names another: {stub}"
+                )
+            except Exception as error:
+                report["stubs"].setdefault(name, []).append(f"{type(error).__name__}: {error}")
+            plt.close("all")
+        start = time.perf_counter()
+        run(code, f"cell {number}")
+        report["seconds"] += time.perf_counter() - start
+    report["verdicts"][seeds[0]] = [(name, verdict.passed, verdict.message) for name, verdict in recent_verdicts()]
+
+    for seed in seeds[1:]:
+        # Only the cells that see the learner's numbers or hold an answer are run again.
+        os.environ["CRYOWALK_COURSE_SEED"] = seed
+        earlier = len(recent_verdicts())
+        for number, (cell, _) in enumerate(cells):
+            if build.has_solution(cell["source"]) or "parameters(" in cell["source"] or "check(" in cell["source"]:
+                run(cell["source"], f"cell {number}, seed {seed}")
+        report["verdicts"][seed] = [(name, verdict.passed, verdict.message) for name, verdict in recent_verdicts()[earlier:]]
+
+    seen = []
+    for value in list(namespace.values()):
+        if isinstance(value, explore.Exploration) and not any(value is other for other in seen):
+            seen.append(value)
+            report["explorations"].append(sweep(value))
+    return report
+
+
+def sweep(exploration) -> str:
+    """What moving every control to its extremes found wrong ("" if nothing)."""
+    import numpy as np
+
+    try:
+        box = exploration.widget()
+        *sliders, image = box.children
+        for slider, control in zip(sliders, exploration.controls.values(), strict=True):
+            for value in control.extremes():
+                slider.value = value
+                if not image.value.startswith(b"\x89PNG"):
+                    return "no picture"
+            slider.value = control.start
+        for values in exploration.corners()[-4:]:
+            figure = exploration.draw(**values)
+            for axes in figure.axes:
+                for line in axes.lines:
+                    data = np.asarray(line.get_ydata(), dtype=float)
+                    if data.size and not np.isfinite(data).any():
+                        return f"nothing finite is drawn at {values}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(main(Path(sys.argv[1]), sys.argv[2:])) + "\n")
