@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cryowalk.core.errors import UsageError
+from cryowalk.core.errors import InputError, UsageError
 from cryowalk.geometry.healpix import pixel_count, pixel_directions
 from cryowalk.geometry.rotations import (
     geodesic_distance,
@@ -29,6 +29,7 @@ from cryowalk.geometry.rotations import (
 GOLDEN = (1 + math.sqrt(5)) / 2
 TIE = 1e-9  # places closer than this to the border of an asymmetric unit are on it
 HIGHEST_FOLD = 999
+STARTS = 12
 
 Axis = tuple[float, float, float]
 Z_AXIS: Axis = (0.0, 0.0, 1.0)
@@ -133,7 +134,8 @@ def is_in_asymmetric_unit(directions: Float[Tensor, "*batch 3"], symmetry: str) 
     """Whether view directions (particle frame) lie in the asymmetric unit: of each set of equivalent directions one does.
 
     The unit holds the directions that are nearer to its middle than to any equivalent of the middle, a convex patch of area 4π / operators: for Cn
-    |azimuth| ≤ 180°/n, for Dn the northern half of it, for T, O and I kites or triangles between the axes. Of its border, half belongs to it.
+    |azimuth| ≤ 180°/n, for Dn the northern half of it, for T, O and I patches between the axes. Of its border, half
+    belongs to it.
     """
     return _operator_into_unit(directions, symmetry) == 0
 
@@ -147,27 +149,39 @@ def asymmetric_unit_pixels(order: int, symmetry: str) -> Int[Tensor, " pixels"]:
 def frame_rotation(
     estimated: Float[Tensor, "n 3 3"], truth: Float[Tensor, "n 3 3"], *, symmetry: str = "C1"
 ) -> Float[Tensor, "3 3"]:
-    """The rotation G between the frames of two maps of one particle, for which estimated @ G is nearest to truth.
+    """The rotation G between the frames of two maps of one particle, for which estimated @ G is nearest to truth (in its symmetry).
 
-    Without symmetry it is the mean of estimatedᵀ truth. With it, each orientation takes turns with G to choose its equivalent; every one of several
-    particles is tried as a start, and the best end is kept.
+    Each orientation chooses its nearest equivalent and G becomes the mean over those within three median distances, in turns until it rests; so
+    plainly wrong orientations do not pull. The first few particles each give one start, and the end with the smallest median distance is kept.
+
+    Raises
+    ------
+    InputError
+        If there is no orientation.
     """
-    if symmetry_order(symmetry) == 1:
-        return mean_rotation(estimated.mT @ truth)
-    best, smallest = torch.eye(3, dtype=truth.dtype, device=truth.device), math.inf
-    for start in range(min(len(truth), 8)):
-        frame = estimated[start].T @ truth[start]
-        for _ in range(20):
-            chosen = nearest_equivalent(truth, to=estimated @ frame, symmetry=symmetry)
-            updated = mean_rotation(estimated.mT @ chosen, metric="chordal")
-            is_settled = bool(geodesic_distance(updated, frame) < 1e-9)
-            frame = updated
-            if is_settled:
-                break
-        spread = float(distance_modulo_symmetry(estimated @ frame, truth, symmetry).median())
-        if spread < smallest:
-            best, smallest = frame, spread
-    return best
+    if len(truth) == 0:
+        raise InputError("no orientations from which to find the turn between two frames")
+    ends = [
+        _settled_frame(estimated[i].T @ truth[i], estimated, truth, symmetry=symmetry) for i in range(min(len(truth), STARTS))
+    ]
+    spreads = [float(distance_modulo_symmetry(estimated @ frame, truth, symmetry).median()) for frame in ends]
+    return ends[spreads.index(min(spreads))]
+
+
+def _settled_frame(
+    frame: Float[Tensor, "3 3"], estimated: Float[Tensor, "n 3 3"], truth: Float[Tensor, "n 3 3"], *, symmetry: str
+) -> Float[Tensor, "3 3"]:
+    """The frame rotation that one start leads to."""
+    for _ in range(30):
+        chosen = nearest_equivalent(truth, to=estimated @ frame, symmetry=symmetry)
+        distance = geodesic_distance(estimated @ frame, chosen)
+        is_trusted = distance <= 3 * distance.median() + TIE
+        updated = mean_rotation((estimated.mT @ chosen)[is_trusted], metric="chordal")
+        is_settled = bool(geodesic_distance(updated, frame) < 1e-9)
+        frame = updated
+        if is_settled:
+            break
+    return frame
 
 
 @lru_cache(maxsize=64)
