@@ -106,7 +106,7 @@ def test_instructor_build_runs_in_a_kernel(tmp_path):
     path.write_text(UNIT.replace('check("U90.1", answer)', "answer"))
     notebook = json.loads(build.executed_notebook(path))
     outputs = [output for cell in notebook["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
-    assert [output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"] == ["3"]
+    assert ["".join(output["data"]["text/plain"]) for output in outputs if output["output_type"] == "execute_result"] == ["3"]
 
 
 def test_committed_notebooks_are_those_of_the_units():

@@ -70,7 +70,7 @@ def test_learners_have_their_own_numbers_and_keep_them(unit, monkeypatch):
 
 
 def test_unknown_names_are_told(unit):
-    with pytest.raises(UsageError, match="no exercise 'U95.9'"):
+    with pytest.raises(UsageError, match=r"no exercise 'U95\.9'"):
         course.check("U95.9", 1)
     with pytest.raises(UsageError, match="no unit 'U96'"):
         course.check("U96.1", 1)

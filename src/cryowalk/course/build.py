@@ -70,9 +70,9 @@ def unit_source(unit: str) -> Path:
     return sources[unit]
 
 
-def notebook_path(source: Path) -> Path:
-    """Where the student notebook of a unit lies."""
-    return repository_root() / "notebooks" / f"{source.stem}.ipynb"
+def notebook_path(source: Path, folder: Path | None = None) -> Path:
+    """Where the student notebook of a unit lies: in `folder`, else in the repository's notebooks/."""
+    return (folder or repository_root() / "notebooks") / f"{source.stem}.ipynb"
 
 
 def read_cells(source: Path) -> list[dict[str, Any]]:
@@ -238,18 +238,19 @@ def _environment(scratch: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def stale_notebooks() -> list[Path]:
-    """The files in notebooks/ that differ from their unit, miss it or are missing."""
-    expected = {notebook_path(source): student_notebook(source) for source in unit_sources().values()}
+def stale_notebooks(folder: Path | None = None) -> list[Path]:
+    """The notebooks that differ from their unit, are missing, or have the name of a unit that is no more."""
+    expected = {notebook_path(source, folder): student_notebook(source) for source in unit_sources().values()}
     stale = [path for path, text in expected.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    stale += [path for path in (repository_root() / "notebooks").glob("*.ipynb") if path not in expected]
+    place = folder or repository_root() / "notebooks"
+    stale += [path for path in place.glob("U[0-9][0-9]_*.ipynb") if path not in expected]
     return sorted(stale)
 
 
-def write_notebooks() -> list[Path]:
+def write_notebooks(folder: Path | None = None) -> list[Path]:
     """The student notebooks that were written because they had changed; those of vanished units are removed."""
-    changed = stale_notebooks()
-    sources = {notebook_path(source): source for source in unit_sources().values()}
+    changed = stale_notebooks(folder)
+    sources = {notebook_path(source, folder): source for source in unit_sources().values()}
     for path in changed:
         if path in sources:
             path.parent.mkdir(exist_ok=True)
@@ -276,13 +277,17 @@ def main(arguments: list[str] | None = None) -> int:
     import sys
 
     parser = argparse.ArgumentParser(prog="python -m cryowalk.course.build", description=__doc__)
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="where the student notebooks lie (default: notebooks/ of the repository)"
+    )
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 where a notebook is stale")
     parser.add_argument("--site", type=Path, metavar="FOLDER", help="write the executed instructor notebooks there")
     chosen = parser.parse_args(arguments)
     if chosen.site is not None:
         write_site(chosen.site)
         return 0
-    paths = stale_notebooks() if chosen.check else write_notebooks()
+    folder = chosen.folder.absolute() if chosen.folder else None
+    paths = stale_notebooks(folder) if chosen.check else write_notebooks(folder)
     sys.stdout.writelines(f"{'stale' if chosen.check else 'written'}: {path}\n" for path in paths)
     return 1 if chosen.check and paths else 0
 

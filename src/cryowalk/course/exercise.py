@@ -57,7 +57,7 @@ class Exercise:
 
     id: str
     stream: Literal["blur", "sharpen"]
-    kind: Literal["numeric", "predict", "quiz", "code", "debug", "symbolic"]
+    kind: Literal["numeric", "predict", "quiz", "code", "debug", "symbolic", "design", "explain"]
     task: str
     check: Check
     hints: tuple[str, ...]
