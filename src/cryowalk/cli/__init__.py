@@ -1,1 +1,1 @@
-"""Being built."""
+"""The command line: one command per room, options generated from each room's settings."""

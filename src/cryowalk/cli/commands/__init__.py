@@ -1,1 +1,1 @@
-"""Being built."""
+"""The commands: one module each, imported only when its command runs."""

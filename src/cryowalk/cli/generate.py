@@ -1,0 +1,245 @@
+"""The one generator of commands: dataclasses in, a typer command out."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin
+
+import typer
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.cli.fields import Field, field_from, fields_of, is_path
+from cryowalk.core.errors import InputError, UsageError
+from cryowalk.workflow.executors import set_threads, usable_cores
+from cryowalk.workflow.external import external_job, is_external_job
+from cryowalk.workflow.progress import WorkProgress, stream_display
+from cryowalk.workflow.signals import stop_on_signals
+
+RELION_INPUTS = ("in-parts", "in-mics", "in-movies", "in-3dref", "in-coords")
+_EVERY = "Every command"
+_OPTIONS = "Options"
+
+COMMON: tuple[Field, ...] = (
+    field_from("seed", Annotated[int, "seed of every random number", ("min", 0), ("max", 2**63 - 1)], 0),
+    field_from("threads", Annotated[int | None, "computing threads; all cores unless given", ("min", 1), ("max", 4096)], None),
+    field_from("device", Annotated[str, "auto (a GPU if there is one), cpu, cuda or cuda:N"], "auto"),
+    field_from("quiet", Annotated[bool, "no progress, only results and errors"], False),  # noqa: FBT003  a default, not a choice
+    field_from("debug", Annotated[bool, "show the whole traceback of an error"], False),  # noqa: FBT003  a default, not a choice
+)
+SETTINGS_FILE = field_from(
+    "settings", Annotated[Path | None, "YAML, JSON or job.json with settings; options given beside it win"], None
+)
+PIPELINE = field_from("pipeline_control", Annotated[str | None, "given by RELION"], None)
+
+
+def command_function(command: Command) -> Callable[..., None]:
+    """A function with one parameter an option, which typer can turn into a command."""
+    own = [*fields_of(command.files), *(fields_of(command.settings) if command.settings else ())]
+    common = [*COMMON, *((SETTINGS_FILE,) if command.settings else ()), PIPELINE]
+    doubled = {field.name for field in own} & {field.name for field in common}
+    if doubled or len({field.name for field in own}) < len(own):
+        raise TypeError(f"{command.name}: two options of one name: {sorted(doubled) or [field.name for field in own]}")
+
+    def function(ctx: typer.Context, **values: Any) -> None:
+        run_command(command, values, given={name for name in values if _is_given(ctx, name)})
+
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    # Positional arguments come first, in the order of the dataclass.
+    ordered = sorted(own, key=lambda field: not field.positional)
+    parameters += [_parameter(field, panel=_OPTIONS) for field in ordered]
+    parameters += [_parameter(field, panel=_EVERY, hidden=field is PIPELINE) for field in common]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    function.__name__ = command.name.replace(" ", "_")
+    function.__doc__ = f"{command.summary}\n\n{command.details}".strip()
+    return function
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def same_name(command: Command) -> Callable[[str], str]:
+    """A function that maps each way to write an option's name to the one that is declared.
+
+    `_` and `-` are the same, and the names under which RELION hands an External job its input stand for `--i` where no field claims them.
+    """
+    own = [*fields_of(command.files), *(fields_of(command.settings) if command.settings else ())]
+    flags = {flag.lstrip("-").replace("_", "-") for field in (*own, *COMMON, SETTINGS_FILE, PIPELINE) for flag in field.flags}
+    names = {flag: flag for flag in flags}
+    if "i" in flags:
+        names = dict.fromkeys(RELION_INPUTS, "i") | names
+
+    def normalise(text: str) -> str:
+        name: str = names.get(text.replace("_", "-"), text)
+        return name
+
+    return normalise
+
+
+def _parameter(field: Field, *, panel: str, hidden: bool = False) -> inspect.Parameter:
+    kind, parser, metavar = _typer_kind(field)
+    default = inspect.Parameter.empty if field.is_required else field.default
+    if parser is not None and field.default not in (MISSING, None):
+        default = ",".join(map(str, field.default))
+    # Brackets would be read as markup of the help text.
+    keywords: dict[str, Any] = {"help": field.help.replace("[", "(").replace("]", ")"), "rich_help_panel": panel}
+    if parser is not None:
+        keywords |= {"parser": parser, "metavar": metavar}
+    if field.positional:
+        # typer has no argument with a default that may also be required; the metavar is the name in capitals.
+        information = typer.Argument(
+            metavar=field.positional, **{name: value for name, value in keywords.items() if name != "metavar"}
+        )
+        kind = list[get_args(kind)[0]] if get_origin(kind) is tuple else kind  # type: ignore[misc]  # a type made at run time
+    else:
+        flags = list(field.flags)
+        if field.kind is bool and field.default is True:
+            flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
+        information = typer.Option(*flags, hidden=hidden, show_default=field.default not in (MISSING, None, ""), **keywords)
+    annotation = Optional[kind] if field.is_optional else kind  # noqa: UP045  a type made at run time
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, information]
+    )
+
+
+def _typer_kind(field: Field) -> tuple[Any, Callable[[str], Any] | None, str | None]:
+    """The type that typer is told, and a parser with its metavar for tuples of any length."""
+    kind = field.kind
+    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis and not field.positional:
+        inner = get_args(kind)[0]
+
+        def parse(text: Any) -> Any:
+            if isinstance(text, tuple):
+                return text
+            try:
+                return tuple(inner(part) for part in str(text).replace(",", " ").split())
+            except ValueError:
+                raise typer.BadParameter(f"{text!r} is no list of {inner.__name__} values such as 1,2,3") from None
+
+        return Any, parse, "A,B,…"
+    if kind in (int, float, str, bool, Path) or get_origin(kind) in (Literal, tuple):
+        return kind, None, None
+    raise TypeError(f"{field.name}: an option cannot be of type {kind}")
+
+
+def run_command(command: Command, values: Mapping[str, Any], *, given: set[str]) -> None:
+    """Nothing; the command has run.
+
+    Raises
+    ------
+    CryowalkError
+        If an option cannot be meant or the command fails.
+    """
+    for field in COMMON:
+        field.check(values[field.name])
+    set_threads(values["threads"] or usable_cores())
+    with stop_on_signals() as request:
+        progress = WorkProgress([] if values["quiet"] else [stream_display()], request=request)
+        output = values.get("output")
+        folder = Path(values["pipeline_control"]) if values["pipeline_control"] else output
+        is_relion = isinstance(folder, Path) and (values["pipeline_control"] is not None or is_external_job(folder))
+        try:
+            if is_relion and isinstance(folder, Path):
+                with external_job(folder, progress=progress):
+                    _run(command, values, given, progress=progress)
+            else:
+                _run(command, values, given, progress=progress)
+        finally:
+            progress.finish()
+
+
+def _run(command: Command, values: Mapping[str, Any], given: set[str], *, progress: WorkProgress) -> None:
+    files = _built(command.files, values)
+    settings = _settings(command, values, given)
+    for field in fields_of(command.files):
+        if is_path(field) and field.name != "output":
+            _require_there(field, values[field.name])
+    context = Context(
+        command=command.name,
+        seed=values["seed"],
+        threads=values["threads"] or usable_cores(),
+        device=chosen_device(values["device"], progress.note),
+        quiet=values["quiet"],
+        debug=values["debug"],
+        arguments=tuple(sys.argv[1:]),
+        progress=progress,
+    )
+    command.run(files, settings, context)
+
+
+def _built(kind: type, values: Mapping[str, Any]) -> Any:
+    chosen: dict[str, Any] = {}
+    for field in fields_of(kind):
+        value = values[field.name]
+        value = tuple(value) if isinstance(value, list) else value
+        if value is not None:
+            field.check(value)
+        chosen[field.name] = value
+    try:
+        built = kind(**chosen)
+        check = getattr(built, "check", None)
+        if check is not None:
+            check()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return built
+
+
+def _settings(command: Command, values: Mapping[str, Any], given: set[str]) -> Any:
+    if command.settings is None:
+        return None
+    merged = dict(values)
+    if values["settings"] is not None:
+        from cryowalk.workflow.settings_files import plain, read_settings, settings_from
+
+        path: Path = values["settings"]
+        names = {field.name for field in fields_of(command.settings)}
+        read = read_settings(path)
+        if path.name == "job.json":  # a job also records choices that are no settings
+            read = {name: value for name, value in read.items() if name in names}
+        from_file: Any = settings_from(command.settings, read, file=path)
+        merged |= {name: getattr(from_file, name) for name in plain(from_file) if name in names and name not in given}
+    return _built(command.settings, merged)
+
+
+def _require_there(field: Field, value: Any) -> None:
+    from cryowalk.workflow.manifest import nearest_name
+
+    for path in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(path, Path) and not path.exists():
+            raise InputError("there is no such file", file=path, expected=f"{field.label}: {field.help}", fix=nearest_name(path))
+
+
+def chosen_device(text: str, tell: Callable[[str], None]) -> str:
+    """The device that is meant and there: `cpu` or `cuda:N`; a GPU that is asked for and absent gives the CPU, with a notice.
+
+    Raises
+    ------
+    UsageError
+        If the text names no device.
+    """
+    kind, _, number = text.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "gpu") or (number and not number.isdigit()):
+        raise UsageError(f"--device cannot be {text!r}", expected="auto, cpu, cuda or cuda:N")
+    if kind == "cpu" or not _may_have_gpu():
+        if kind in ("cuda", "gpu"):
+            tell("no GPU here: computing on the CPU")
+        return "cpu"
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if there <= int(number or 0):
+        if kind != "auto":
+            tell(f"no GPU {number or 0} here ({there} found): computing on the CPU")
+        return "cpu"
+    return f"cuda:{number or 0}"
+
+
+def _may_have_gpu() -> bool:
+    """Whether it is worth importing torch to ask; its import takes a second."""
+    return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()

@@ -1,0 +1,56 @@
+"""Which commands there are: a static table, so that `cryowalk --help` imports none of them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A command: its words, what it does in one line, and the module of `cryowalk.cli.commands` that defines it."""
+
+    words: tuple[str, ...]
+    summary: str
+    module: str
+    panel: str
+
+
+_WALK = "The walk"
+_FILES = "Files"
+_MEASURE = "Measuring"
+_HELP = "Help and learning"
+
+REGISTRY: tuple[Entry, ...] = (
+    Entry(words=("walk",), summary="Walk the whole path: structure, images, map, scores, report.", module="walk", panel=_WALK),
+    Entry(
+        words=("simulate", "particles"),
+        summary="Simulate particle images with their truth.",
+        module="simulate_particles",
+        panel=_WALK,
+    ),
+    Entry(words=("project",), summary="Project a map along the poses of a STAR file.", module="project", panel=_WALK),
+    Entry(
+        words=("reconstruct",),
+        summary="Reconstruct half maps and a map from particles with poses.",
+        module="reconstruct",
+        panel=_WALK,
+    ),
+    Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
+    Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
+    Entry(words=("convert",), summary="Convert maps, stacks, STAR files and structures.", module="convert", panel=_FILES),
+    Entry(words=("inspect",), summary="Tell in words what is in a file.", module="inspect", panel=_FILES),
+    Entry(
+        words=("validate",), summary="Check files for faults; exit 0 only when all are sound.", module="validate", panel=_FILES
+    ),
+    Entry(words=("report",), summary="Draw the report of a finished job again.", module="report", panel=_MEASURE),
+    Entry(words=("doctor",), summary="Check this machine: versions, threads, GPU, disk, RELION.", module="doctor", panel=_HELP),
+    Entry(words=("course", "list"), summary="List the course's units.", module="course_list", panel=_HELP),
+    Entry(words=("course", "open"), summary="Open a unit's notebook.", module="course_open", panel=_HELP),
+    Entry(words=("course", "check"), summary="Check answers of a unit or an exercise.", module="course_check", panel=_HELP),
+    Entry(words=("course", "progress"), summary="Show which exercises are done.", module="course_progress", panel=_HELP),
+)
+
+GROUPS = {"simulate": ("Simulate data with their truth.", _WALK), "course": ("The course: units, exercises, progress.", _HELP)}
+
+
+def entry_for(words: list[str]) -> Entry | None:
+    """The command that these words of a command line begin with, or None."""
+    return next((entry for entry in REGISTRY if tuple(words[: len(entry.words)]) == entry.words), None)
