@@ -78,6 +78,7 @@ def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG without time stamps or versions, so that the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with house_style():
+        _settle(figure)
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -86,8 +87,16 @@ def svg_bytes(figure: Figure) -> bytes:
     """The figure as an SVG with letters drawn as paths, without time stamps or versions."""
     buffer = io.BytesIO()
     with house_style():
+        _settle(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+def _settle(figure: Figure) -> None:
+    """Let the layout find its places once and keep them: the constrained layout moves a little with every drawing."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def line_look(index: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Curves over resolution: Fourier shell correlation and the Guinier plot."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ _RESOLUTIONS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.7, 2.
 _SMALLEST_GAP = 0.062  # of the axis between two labels of the top axis
 
 
+@runtime_checkable
 class ShellCurve(Protocol):
     """What an FSC plot draws: `validation.ShellCorrelation` has this shape."""
 

@@ -168,7 +168,7 @@ def _figure_address(figure: Any) -> str:
     """The figure as a data URI: lines as SVG, pictures as PNG."""
     from cryowalk.view.canvas import png_bytes, svg_bytes
 
-    has_pixels = any(axes.images for axes in figure.axes)
+    has_pixels = any(axes.images or any(drawn.get_rasterized() for drawn in axes.collections) for axes in figure.axes)
     drawing = b"" if has_pixels else svg_bytes(figure)
     if drawing and len(drawing) <= LARGEST_SVG:
         return "data:image/svg+xml;base64," + base64.b64encode(drawing).decode("ascii")

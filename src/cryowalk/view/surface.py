@@ -3,10 +3,11 @@
 Source: Lewiner, Lopes, Vieira & Tavares, J. Graphics Tools 8, 1 (2003), as scikit-image implements marching cubes.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data import Volume
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects  # noqa: ICN001  the annotation names the module in full
 
 DEFAULT_SIGMAS = (2.0, 3.0, 4.0, 5.0, 6.0)
-TRIANGLES_PER_LEVEL = 24_000  # five levels of this size make about 2 MB of page
+TRIANGLES_PER_LEVEL = 36_000  # five levels of this size make about 4 MB of page, less than plotly.js itself
 _COLOUR = "#7fa8c9"
 _LIGHT = {"ambient": 0.45, "diffuse": 0.75, "specular": 0.25, "roughness": 0.55, "fresnel": 0.1}
 
@@ -26,7 +27,8 @@ def isosurface(
 ) -> "plotly.graph_objects.Figure":
     """An interactive 3D view of the surfaces at some levels (map units; by default 2 to 6 standard deviations above the mean).
 
-    The map is averaged over cubes of voxels until no surface has more than `triangles`; the note below the view says so.
+    The map is averaged over cubes of voxels until no surface has more than `triangles`; the description then says so, and the default levels
+    are those of the averaged map.
 
     Raises
     ------
@@ -38,50 +40,51 @@ def isosurface(
     import plotly.graph_objects as go
 
     density = array_of(volume.voxels)
-    deviation = float(density.std())
-    if not np.isfinite(deviation) or deviation == 0:
+    if not np.isfinite(density).all() or density.std() == 0:
         raise InputError("a surface needs a map that is finite and not constant")
-    mean = float(density.mean())
-    wanted = levels or tuple(mean + sigma * deviation for sigma in DEFAULT_SIGMAS)
-    inside = [level for level in wanted if density.min() < level < density.max()]
-    if not inside:
+    surfaces = _surfaces(volume, density, shrink=1, levels=levels)
+    if not surfaces:
         raise UsageError(f"no level lies inside the map: its values run from {density.min():.4g} to {density.max():.4g}")
-    shrink, meshes = _small_meshes(volume, density, inside, triangles)
-    shown = len(meshes) // 2
-    names = [f"{(level - mean) / deviation:.1f} σ" for level in inside]
-    traces = [
-        _trace(mesh, visible=index == shown, name=f"{name} ({level:.4g})")
-        for index, (mesh, level, name) in enumerate(zip(meshes, inside, names, strict=True))
-    ]
-    figure = go.Figure(data=traces)
-    description = f"Isosurface, {len(traces)} levels" + (
-        f", drawn on voxels of {shrink * volume.voxel_size:.3g} Å" if shrink > 1 else ""
-    )
-    figure.update_layout(**_layout(meshes, description), sliders=[_slider(names, shown)])
+    shrink = 1
+    while max(len(one.faces) for one in surfaces) > triangles and min(density.shape) >= 8 * (shrink + 1):
+        coarser = _surfaces(volume, density, shrink=shrink + 1, levels=levels)
+        if not coarser:
+            break
+        surfaces, shrink = coarser, shrink + 1
+    shown = len(surfaces) // 2
+    figure = go.Figure(data=[_trace(one, visible=index == shown) for index, one in enumerate(surfaces)])
+    averaged = f", drawn on voxels of {shrink * volume.voxel_size:.3g} Å" if shrink > 1 else ""
+    description = f"Isosurface at {len(surfaces)} level{'s' if len(surfaces) > 1 else ''}{averaged}"
+    figure.update_layout(**_layout(surfaces, description), sliders=[_slider([one.name for one in surfaces], shown)])
     return figure
 
 
-def _small_meshes(
-    volume: Volume, density: Float[np.ndarray, "z y x"], levels: list[float], triangles: int
-) -> tuple[int, list[tuple[Float[np.ndarray, "n 3"], Any]]]:
-    """By how much the map was shrunk, and one mesh a level: corners (x, y, z) in Å from the origin pixel, and triangles."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Surface:
+    """One level's mesh: corners (x, y, z) in Å from the origin pixel, and triangles that turn outwards."""
+
+    name: str
+    corners: Float[np.ndarray, "_ 3"]
+    faces: Int[np.ndarray, "_ 3"]
+
+
+def _surfaces(
+    volume: Volume, density: Float[np.ndarray, "z y x"], *, shrink: int, levels: tuple[float, ...] | None
+) -> list[_Surface]:
     from skimage.measure import marching_cubes
 
-    shrink = 1
-    while True:
-        coarse, first = _block_means(density, shrink)
-        meshes = []
-        for level in levels:
-            if not coarse.min() < level < coarse.max():
-                meshes.append((np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int32)))
-                continue
+    coarse, first = _block_means(density, shrink)
+    mean, deviation = float(coarse.mean()), float(coarse.std())
+    wanted = levels or tuple(mean + sigma * deviation for sigma in DEFAULT_SIGMAS)
+    origin = np.array([size // 2 for size in density.shape])
+    surfaces = []
+    for level in wanted:
+        if coarse.min() < level < coarse.max():
             corners, faces, _, _ = marching_cubes(coarse, level, allow_degenerate=False)  # type: ignore[no-untyped-call]
-            origin = np.array([size // 2 for size in density.shape])
-            placed = ((corners * shrink + first) - origin)[:, ::-1] * volume.voxel_size
-            meshes.append((placed, faces[:, ::-1]))
-        if max(len(faces) for _, faces in meshes) <= triangles or min(coarse.shape) < 8:
-            return shrink, meshes
-        shrink += 1
+            placed = (corners * shrink + first - origin)[:, ::-1] * volume.voxel_size
+            name = f"{level:.4g}" if levels else f"{(level - mean) / deviation:.1f} σ"
+            surfaces.append(_Surface(name=name, corners=placed, faces=faces))
+    return surfaces
 
 
 def _block_means(density: Float[np.ndarray, "z y x"], shrink: int) -> tuple[Float[np.ndarray, "z2 y2 x2"], float]:
@@ -92,21 +95,20 @@ def _block_means(density: Float[np.ndarray, "z y x"], shrink: int) -> tuple[Floa
     return blocks.mean(axis=(1, 3, 5)), (shrink - 1) / 2
 
 
-def _trace(mesh: tuple[Float[np.ndarray, "n 3"], Any], *, visible: bool, name: str) -> Any:
+def _trace(surface: _Surface, *, visible: bool) -> Any:
     import plotly.graph_objects as go
 
-    corners, faces = mesh
-    small = np.uint16 if len(corners) < 2**16 else np.int32
-    x, y, z = corners.astype(np.float32).T
-    i, j, k = faces.astype(small).T
+    small = np.uint16 if len(surface.corners) < 2**16 else np.int32
+    x, y, z = surface.corners.astype(np.float32).T
+    i, j, k = surface.faces.astype(small).T
     return go.Mesh3d(
         x=x, y=y, z=z, i=i, j=j, k=k, color=_COLOUR, lighting=_LIGHT, lightposition={"x": 300, "y": 500, "z": 1000},
-        flatshading=False, hoverinfo="skip", visible=visible, name=name,
+        flatshading=False, hoverinfo="skip", visible=visible, name=surface.name,
     )  # fmt: skip
 
 
-def _layout(meshes: list[tuple[Float[np.ndarray, "n 3"], Any]], description: str) -> dict[str, Any]:
-    corners = np.concatenate([corners for corners, _ in meshes])
+def _layout(surfaces: list[_Surface], description: str) -> dict[str, Any]:
+    corners = np.concatenate([one.corners for one in surfaces])
     low, high = corners.min(axis=0), corners.max(axis=0)
     margin = 0.04 * float((high - low).max())
 
@@ -125,7 +127,7 @@ def _layout(meshes: list[tuple[Float[np.ndarray, "n 3"], Any]], description: str
         "yaxis": axis("y", 1),
         "zaxis": axis("z", 2),
         "aspectmode": "data",
-        "camera": {"eye": {"x": 1.15, "y": -1.25, "z": 0.75}},
+        "camera": {"center": {"x": 0.0, "y": 0.0, "z": -0.12}, "eye": {"x": 1.3, "y": -1.4, "z": 0.85}},
     }
     return {
         "scene": scene,

@@ -1,6 +1,7 @@
+const buttons = [["toImage", "zoom3d", "pan3d", "orbitRotation", "tableRotation", "resetCameraDefault3d"]];
 for (const place of document.querySelectorAll(".view")) {
   const view = JSON.parse(place.querySelector("script").textContent);
   const stage = place.querySelector(".stage");
   stage.textContent = "";
-  Plotly.newPlot(stage, view.data, view.layout, { responsive: true, displaylogo: false });
+  Plotly.newPlot(stage, view.data, view.layout, { responsive: true, displaylogo: false, modeBarButtons: buttons });
 }
