@@ -118,7 +118,7 @@ def quaternion_from_matrix(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tenso
 
     The matrix gives every product 4 qᵢ qⱼ; the row of the largest component, normalised, is the quaternion, so no small number is divided by.
 
-    Source: Shepperd, J. Guidance and Control 1, 223 (1978).
+    Source: Markley, J. Guid. Control Dyn. 31, 440 (2008).
     """
     r = matrices
     trace = r[..., 0, 0] + r[..., 1, 1] + r[..., 2, 2]

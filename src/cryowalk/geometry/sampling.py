@@ -41,7 +41,7 @@ def random_directions(
 
     The height t = u·mean has the closed inverse t = 1 + ln(r + (1 − r) e^(−2κ))/κ for uniform r; its expectation is coth κ − 1/κ.
 
-    Source: Fisher, Proc. R. Soc. Lond. A 217, 295 (1953); Ulrich, Appl. Stat. 33, 158 (1984).
+    Source: Fisher, Proc. R. Soc. London A 217, 295 (1953); Ulrich, Appl. Stat. 33, 158 (1984).
     """
     if not (math.isfinite(concentration) and concentration >= 0):
         raise UsageError(f"the concentration of views must be zero or above: got {concentration}")
