@@ -84,12 +84,14 @@ def build(entry: Entry | None, *, complete: bool = False) -> typer.Typer:
                 groups[name] = typer.Typer(help=summary)
                 application.add_typer(groups[name], name=name, rich_help_panel=panel)
             parent = groups[name]
-        panel = each.panel if parent is application else None
+        heading = each.panel if parent is application else None
         if complete or each is entry:
             function, normalise = _whole(each)
-            parent.command(each.words[-1], rich_help_panel=panel, context_settings={"token_normalize_func": normalise})(function)
+            parent.command(each.words[-1], rich_help_panel=heading, context_settings={"token_normalize_func": normalise})(
+                function
+            )
         else:
-            parent.command(each.words[-1], rich_help_panel=panel)(_summary_only(each))
+            parent.command(each.words[-1], rich_help_panel=heading)(_summary_only(each))
     return application
 
 
@@ -131,6 +133,10 @@ def describe(error: BaseException) -> tuple[str, int]:
         return "", _BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return f"{PROGRAM}: stopped", 130
+    return _describe_unexpected(error)
+
+
+def _describe_unexpected(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
         return (
             f"{PROGRAM}: not enough memory: {error}\n  What to do: use a smaller box or batch, or a machine with more memory",

@@ -60,17 +60,17 @@ def pack(state: Mapping[str, Any]) -> list[bytes | memoryview]:
 
 
 def _encode_array(value: Any, reference: Callable[[str, str, tuple[int, ...], memoryview], dict[str, Any]]) -> dict[str, Any]:
-    import numpy
+    import numpy as np
     import torch
 
     if isinstance(value, torch.Tensor):
         plain = value.detach().cpu().contiguous().resolve_conj().resolve_neg()
-        raw = plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else numpy.empty(0, numpy.uint8)
+        raw: Any = plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.empty(0, np.uint8)
         return reference("tensor", str(plain.dtype).removeprefix("torch."), tuple(value.shape), memoryview(raw))
-    if isinstance(value, numpy.generic):
-        value = numpy.asarray(value)
-    if isinstance(value, numpy.ndarray) and not value.dtype.hasobject:
-        flat = numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8) if value.size else numpy.empty(0, numpy.uint8)
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        flat: Any = np.ascontiguousarray(value).reshape(-1).view(np.uint8) if value.size else np.empty(0, np.uint8)
         return reference("array", value.dtype.str, value.shape, memoryview(flat))
     raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
 
@@ -112,17 +112,17 @@ def unpack(content: bytes | bytearray) -> dict[str, Any]:
 
 
 def _decode_array(array: dict[str, Any], content: memoryview) -> Any:
-    import numpy
+    import numpy as np
     import torch
 
     if array["kind"] == "bytes":
         return bytes(content)
-    raw = numpy.frombuffer(content, numpy.uint8).copy()
+    raw = np.frombuffer(content, np.uint8).copy()
     if array["kind"] == "tensor":
         dtype = getattr(torch, array["dtype"])
         flat = torch.from_numpy(raw).view(dtype) if raw.size else torch.empty(0, dtype=dtype)
         return flat.reshape(array["shape"])
-    return raw.view(numpy.dtype(array["dtype"])).reshape(array["shape"])
+    return raw.view(np.dtype(array["dtype"])).reshape(array["shape"])
 
 
 class FileCheckpoint:

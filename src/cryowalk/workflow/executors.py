@@ -137,7 +137,7 @@ def set_threads(threads: int) -> None:
     if "numba" in sys.modules:
         import numba
 
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]  # made at run time
     else:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:

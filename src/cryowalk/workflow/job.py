@@ -268,7 +268,11 @@ def _log_file(directory: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _logging(progress: WorkProgress, log: TextIO) -> Iterator[None]:
-    display = LineDisplay(lambda text: log.write(f"{now()} {text}\n") and None, interval=LOG_INTERVAL)
+
+    def write(text: str) -> None:
+        log.write(f"{now()} {text}\n")
+
+    display = LineDisplay(write, interval=LOG_INTERVAL)
     progress.show_on(display)
     try:
         yield

@@ -56,9 +56,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
             _tell(f"\n{_NAMES[signal.Signals(number)]}: stopping at the next safe point; once more to stop at once\n")
         request.ask(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            former[number] = signal.signal(number, first)
+    for watched in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(watched) is not signal.SIG_IGN:
+            former[watched] = signal.signal(watched, first)
     former_wake = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     threading.Thread(target=_end_on_second, args=(ending, tuple(former)), daemon=True).start()
     # A write beyond the allowed file size shall be an error with a number, not the death of the process.
