@@ -93,7 +93,7 @@ def sweep(exploration) -> str:
         for slider, control in zip(sliders, exploration.controls.values(), strict=True):
             for value in control.extremes():
                 slider.value = value
-                if not image.value.startswith(b"\x89PNG"):
+                if not bytes(image.value).startswith(b"\x89PNG"):
                     return "no picture"
             slider.value = control.start
         for values in exploration.corners()[-4:]:

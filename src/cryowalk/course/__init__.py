@@ -17,6 +17,8 @@ __getattr__, __dir__ = lazy_exports(
         "check_answer": "catalogue",
         "check_unit": "catalogue",
         "open_unit": "catalogue",
+        "progress_board": "boards",
+        "unit_map": "boards",
         "progress": "catalogue",
         "units": "catalogue",
     },
