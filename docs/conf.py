@@ -47,7 +47,7 @@ html_extra_path = ["_extra"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = dict.fromkeys(("index", "changelog", "symbols", "decisions", "_generated/conventions"), [])
+html_sidebars = {page: [] for page in ("index", "changelog", "symbols", "decisions", "_generated/conventions")}
 toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "navigation_with_keys": False,

@@ -25,7 +25,7 @@ class Module:
 def floor_page(package: Path, floor: str) -> str:
     """The page of one floor as reStructuredText, or nothing where the floor has no public function or class yet."""
     modules = [read_module(package, path) for path in sorted((package / floor).rglob("*.py"))]
-    exports = exported_names(modules[0], package)
+    exports = exported_names(modules[0])
     blocks = []
     for module in modules:
         entries = list(public_entries(module, exports))
@@ -49,7 +49,7 @@ def read_module(package: Path, path: Path) -> Module:
     return Module(name=".".join(parts).removesuffix(".__init__"), tree=ast.parse(text), lines=text.splitlines())
 
 
-def exported_names(initial: Module, package: Path) -> dict[str, str]:
+def exported_names(initial: Module) -> dict[str, str]:
     """The names that a package exports lazily, each with the module that defines it."""
     found: dict[str, str] = {}
     for node in ast.walk(initial.tree):

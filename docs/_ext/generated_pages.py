@@ -8,7 +8,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 sys.path.insert(0, str(Path(__file__).parent))
-import api_pages  # noqa: E402
+import api_pages
 
 DOCS = Path(__file__).resolve().parents[1]
 PACKAGE = DOCS.parent / "src" / "cryowalk"
@@ -112,7 +112,7 @@ def course_notebook(source: Path, *, execute: bool) -> str:
     return json.dumps(build.notebook(build.instructor_cells(source), unit=source.name[:3]), indent=1, ensure_ascii=False)
 
 
-def write_all(app: Sphinx, config: Config) -> None:
+def write_all(_: Sphinx, config: Config) -> None:
     """Write every generated page, and remove those of things that are no more."""
     written = {write_conventions(), *write_reference(), *write_course(execute=config.cryowalk_execute)}
     for path in sorted(GENERATED.rglob("*")):
@@ -122,7 +122,7 @@ def write_all(app: Sphinx, config: Config) -> None:
         shutil.rmtree(folder)
 
 
-def list_guide(app: Sphinx, docname: str, content: list[str]) -> None:
+def list_guide(_: Sphinx, docname: str, content: list[str]) -> None:
     """Put the pages of the guide that exist into its index, in the order of the path."""
     if docname == "guide/index":
         present = {path.stem for path in (DOCS / "guide").glob("*.md")} - {"index"}
