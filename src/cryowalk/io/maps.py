@@ -31,7 +31,7 @@ def read_map(path: str | Path, *, voxel_size: float | None = None) -> Volume:
     size = _cubic_voxel_size(header) if voxel_size is None else voxel_size
     values = torch.from_numpy(read_array(path).astype(np.float32, copy=False))
     check_values(values, range(len(values)), header.path)
-    return Volume(voxels=values / size, voxel_size=size, origin=map_origin(header, voxel_size=size))
+    return Volume(voxels=values / size, voxel_size=size, origin=map_origin(header, voxel_sizes=(size, size, size)))
 
 
 def write_map(volume: Volume, path: str | Path) -> None:
@@ -63,7 +63,7 @@ def read_half_maps(first: str | Path, second: str | Path, *, voxel_size: float |
     return HalfMaps(first=one, second=other)
 
 
-def map_origin(header: MrcHeader, *, voxel_size: float) -> tuple[float, float, float]:
+def map_origin(header: MrcHeader, *, voxel_sizes: tuple[float, float, float]) -> tuple[float, float, float]:
     """Where voxel (0, 0, 0) lies, (x, y, z) in Å: the header's origin, or its start indices times the voxel size where that is zero.
 
     It is the rule of ChimeraX; start indices belong to columns, rows and sections and are put in the order of the axes.
@@ -71,7 +71,7 @@ def map_origin(header: MrcHeader, *, voxel_size: float) -> tuple[float, float, f
     if any(header.origin):
         return header.origin
     starts = dict(zip(header.axes, header.start, strict=True))
-    return starts[1] * voxel_size, starts[2] * voxel_size, starts[3] * voxel_size
+    return starts[1] * voxel_sizes[0], starts[2] * voxel_sizes[1], starts[3] * voxel_sizes[2]
 
 
 def _cubic_voxel_size(header: MrcHeader) -> float:

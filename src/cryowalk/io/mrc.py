@@ -168,12 +168,12 @@ class MrcStackReader:
         if self._inflated is not None:
             images.copy_(torch.from_numpy(self._inflated[places].astype(np.float32)))
         else:
-            self._fill(images.numpy(), places)
+            self.fill(images.numpy(), places)
         check_values(images, places, self.path)
         return images
 
-    def _fill(self, images: NDArray[np.float32], places: list[int]) -> None:
-        """Read each run of neighbouring images with one call."""
+    def fill(self, images: NDArray[np.float32], places: list[int]) -> None:
+        """Put the images at these positions into an array, unchecked, each run of neighbours with one call."""
         first = 0
         with open_file(self.path) as stream:
             for place in range(1, len(places) + 1):

@@ -129,6 +129,12 @@ class MrcHeader:
         return tuple(decimal(cell / samples) if samples > 0 else 0.0 for cell, samples in pairs)  # type: ignore[return-value]
 
     @property
+    def size_along_axes(self) -> tuple[int, int, int]:
+        """How many voxels there are along X, Y and Z."""
+        sizes = dict(zip(self.axes, self.size, strict=True))
+        return sizes[1], sizes[2], sizes[3]
+
+    @property
     def pixel_size(self) -> float | None:
         """Pixel size of the images, Å, or None where the header does not say or x and y differ by more than 0.1 %."""
         x, y, _ = self.voxel_sizes

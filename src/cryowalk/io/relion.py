@@ -114,8 +114,8 @@ def read_particles(
         optics=optics,
         optics_index=optics_index,
         images=source,
-        pose=_pose(table, sizes, file, used),
-        defocus=_defocus(table, file, used),
+        pose=table_pose(table, sizes, file, used),
+        defocus=table_defocus(table, file, used),
         half=_whole(table, "rlnRandomSubset", file, used, low=0, high=2),
         class_number=_whole(table, "rlnClassNumber", file, used),
         image_names=names,
@@ -160,7 +160,7 @@ def _optics(star: StarFile, table: StarBlock, pixel_size: float | None) -> tuple
     return groups, torch.tensor([place[number] for number in written.tolist()], dtype=torch.long)
 
 
-def _pose(table: StarBlock, sizes: Float[Tensor, " n"], path: Path, used: set[str]) -> Pose | None:
+def table_pose(table: StarBlock, sizes: Float[Tensor, " n"], path: Path, used: set[str]) -> Pose | None:
     """The poses, where rot and tilt are given."""
     if not {*ANGLES[:2]} <= set(table.columns):
         return None
@@ -181,7 +181,7 @@ def _pose(table: StarBlock, sizes: Float[Tensor, " n"], path: Path, used: set[st
     )
 
 
-def _defocus(table: StarBlock, path: Path, used: set[str]) -> Defocus | None:
+def table_defocus(table: StarBlock, path: Path, used: set[str]) -> Defocus | None:
     """The defocus, where it is given."""
     if "rlnDefocusU" not in table.columns:
         return None

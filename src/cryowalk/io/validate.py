@@ -1,0 +1,188 @@
+"""The faults of a file: what would stop or spoil a computation (serious), and what is only against the letter of the format."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryowalk.core.errors import CryowalkError, CryowalkWarning, InputError, printable
+from cryowalk.core.execution import ImageSource, batches
+from cryowalk.data.particles import ParticleSet
+from cryowalk.io.atoms import read_atoms
+from cryowalk.io.kinds import kind_of
+from cryowalk.io.mrc import LARGEST_VALUE, MrcStackReader, read_array
+from cryowalk.io.mrc_header import MrcHeader, read_header
+from cryowalk.io.relion import read_particles
+from cryowalk.io.star import read_star
+
+BATCH_BYTES = 2**26
+NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault of one file; a file is sound when it has no serious one."""
+
+    path: Path
+    what: str
+    is_serious: bool = True
+
+    def __str__(self) -> str:
+        return f"{'fault' if self.is_serious else 'notice'}: {self.what}"
+
+
+def faults(path: str | Path) -> list[Fault]:
+    """All faults of a file: format, values, and the files it names; every pixel is looked at.
+
+    It raises no error of ours: a file that cannot be read is a fault.
+    """
+    path = Path(path)
+    found: list[Fault] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found += _faults_of_kind(path)
+        except CryowalkError as error:
+            found.append(Fault(path=path, what=str(error)))
+    told = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, CryowalkWarning))
+    return found + [Fault(path=path, what=text, is_serious=False) for text in told]
+
+
+def is_sound(found: list[Fault]) -> bool:
+    """Whether none of the faults is serious."""
+    return not any(fault.is_serious for fault in found)
+
+
+def _faults_of_kind(path: Path) -> list[Fault]:
+    kind = kind_of(path)
+    if kind == "mrc":
+        return _mrc_faults(read_header(path))
+    if kind == "structure":
+        read_atoms(path)
+        return []
+    if kind == "star":
+        return _star_faults(path)
+    raise InputError(
+        "the file is of no kind known here", file=path, expected="an MRC, STAR, PDB or mmCIF file, compressed or not"
+    )
+
+
+def _mrc_faults(header: MrcHeader) -> list[Fault]:
+    """Faults of the header by `mrcfile`, and of the values by us: mrcfile calls a file full of NaN valid."""
+    path = header.path
+    found = [Fault(path=path, what=note, is_serious=False) for note in header.notes]
+    if not all(header.voxel_sizes[:2]):
+        found.append(Fault(path=path, what="the header does not give the pixel size", is_serious=False))
+    if header.size[0] != header.size[1] and header.is_stack:
+        found.append(
+            Fault(path=path, what=f"the images are not square: {header.size[0]} × {header.size[1]} px", is_serious=False)
+        )
+    found += _conformity(path)
+    if header.compression or header.axes != (1, 2, 3):
+        flat = read_array(path)
+        images = _value_faults(path, ((number, image) for number, image in enumerate(flat)))
+    else:
+        images = _value_faults(path, _raw_images(MrcStackReader(path, header=header)))
+    is_map = not header.is_stack and header.size[2] > 1  # sections of a map may well be empty
+    return found + [fault for fault in images if fault.is_serious or not is_map]
+
+
+def _conformity(path: Path) -> list[Fault]:
+    """What `mrcfile` finds against the letter of MRC2014; notices, since most programs write files that it finds fault with."""
+    import mrcfile
+
+    report = io.StringIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mrcfile.validate(path, print_file=report)
+    except (ValueError, OSError, RuntimeError, EOFError, IndexError, ZeroDivisionError) as error:
+        report.write(f"mrcfile cannot check the file: {error}\n")
+    lines = [line.strip() for line in report.getvalue().splitlines()]
+    boring = ("Checking if", "File appears", "File does not appear")
+    return [Fault(path=path, what=printable(line), is_serious=False) for line in lines if line and not line.startswith(boring)]
+
+
+def _raw_images(stack: MrcStackReader) -> "Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]":
+    """Each image with its number, unchecked."""
+    size = 4 * stack.image_shape[0] * stack.image_shape[1]
+    for batch in batches(stack.count, max(1, BATCH_BYTES // size)):
+        images = np.empty((len(batch), *stack.image_shape), np.float32)
+        stack.fill(images, list(batch))
+        yield from zip(batch, images, strict=True)
+
+
+def _value_faults(path: Path, images: "Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]") -> list[Fault]:
+    """Images with values that are not finite or too large, and images without contrast."""
+    lost, huge, flat, count = [], [], [], 0
+    for number, image in images:
+        count += 1
+        low, high = float(image.min()), float(image.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            lost.append(number + 1)
+        elif max(-low, high) >= LARGEST_VALUE:
+            huge.append(number + 1)
+        elif low == high:
+            flat.append(number + 1)
+    found = [
+        Fault(path=path, what=f"{what} in {_listed(numbers)}")
+        for numbers, what in ((lost, "values that are not finite"), (huge, "outliers"))
+        if numbers
+    ]
+    if flat:
+        found.append(Fault(path=path, what=f"no contrast in {_listed(flat)} of {count}", is_serious=len(flat) == count))
+    return found
+
+
+def _listed(numbers: list[int]) -> str:
+    """The first few section numbers."""
+    shown = ", ".join(map(str, numbers[:NAMED]))
+    return f"section {shown}" if len(numbers) == 1 else f"{len(numbers)} sections ({shown}{' …' if len(numbers) > NAMED else ''})"
+
+
+def _star_faults(path: Path) -> list[Fault]:
+    """Faults of a table; of particles also those of their images."""
+    star = read_star(path)
+    if not any("rlnImageName" in block.columns for block in star.blocks):
+        return []
+    particles = read_particles(path)
+    if particles.images is None:
+        return []
+    return _image_faults(path, particles, particles.images)
+
+
+def _image_faults(path: Path, particles: ParticleSet, images: ImageSource) -> list[Fault]:
+    """Images that cannot be used, and images that are there twice; a copy in the other half set would feign resolution."""
+    first: dict[bytes, int] = {}
+    copies, crossing, flat = [], [], []
+    size = 4 * images.image_shape[0] * images.image_shape[1]
+    for batch in batches(images.count, max(1, BATCH_BYTES // size)):
+        for row, image in zip(batch, images.read(batch).numpy(), strict=True):
+            if float(image.min()) == float(image.max()):
+                flat.append(row)
+            key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            other = first.setdefault(key, row)
+            if other != row:
+                copies.append(row)
+                if particles.half is not None and int(particles.half[row]) != int(particles.half[other]):
+                    crossing.append(row)
+    found = []
+    if flat:
+        found.append(
+            Fault(
+                path=path,
+                what=f"{len(flat)} particles have no contrast, the first in row {flat[0] + 1}",
+                is_serious=len(flat) == images.count,
+            )
+        )
+    if crossing:
+        found.append(Fault(path=path, what=f"{len(crossing)} images are in both half sets, the first in row {crossing[0] + 1}"))
+    elif copies:
+        found.append(
+            Fault(path=path, what=f"{len(copies)} images are there twice, the first in row {copies[0] + 1}", is_serious=False)
+        )
+    return found
