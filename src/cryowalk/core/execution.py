@@ -35,6 +35,7 @@ class ImageSink(Protocol):
         """Append these images."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Where a room tells facts about its work."""
 
@@ -48,6 +49,7 @@ class Progress(Protocol):
         """Tell one fact, such as how many images were left out and why."""
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
     """Where a room keeps what it needs to go on after being killed."""
 
@@ -58,6 +60,7 @@ class Checkpoint(Protocol):
         """Replace what was saved by this state, all or nothing."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Who does the pieces of work: the shape of `concurrent.futures.Executor`."""
 
