@@ -1,0 +1,371 @@
+"""A molecule of two bodies built by code: a helical bundle, and an α/β barrel with a β-sandwich, joined by a hinge.
+
+Nothing in it is symmetric and every level is chiral: L-residues, right-handed α-helices, twisted sheets, coiled packing, and the arrangement
+of the bodies. So every flip, transpose or inverse of it is a different map.
+"""
+
+import math
+from functools import cache
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryowalk.core.checks import require_between
+from cryowalk.data.atoms import Atoms
+from cryowalk.microscope.peptide import (
+    BACKBONE_NAMES,
+    CA_DISTANCE,
+    HELIX_RISE,
+    backbone_of_trace,
+    beta_carbon,
+    helix,
+    side_chain_candidates,
+    side_chain_names,
+)
+
+LARGEST_HINGE_ANGLE = 0.3  # rad; beyond it the bodies would meet or the linker tear
+_HELIX_SPACING = 9.9  # Å between the axes of packed helices
+_COILING = 0.014  # rad of tilt per Å from the axis of the bundle
+_STRAND_SPACING = 4.85  # Å between strands of a sheet
+_SHEET_SPACING = 10.2  # Å between packed sheets
+_PLEAT = 0.87  # Å that Cα lie above and below a strand's line
+_STRAND_RISE = math.sqrt(CA_DISTANCE**2 - 4 * _PLEAT**2)  # Å per residue
+_BUNDLE_LENGTHS = (30, 38, 24, 35, 40, 33, 39, 26, 23, 36, 41, 34, 28, 31, 42, 30, 37, 27, 33)  # residues
+_BUNDLE_COLUMNS = ((2, 4, 6), (7, 5, 3, 1, -1), (-2, 0, 2, 4, 6), (5, 3, 1, -1), (0, 2))  # half spacings, row by row
+_BUNDLE_OFFSETS = (0, 3, -6, 2, 5, -3, 0, 8, 4, -4, -2, 4, -7, -9, 3, 2, 6, -5, 3)  # Å along the axis
+_BODY_DISTANCE = 54.0  # Å between the middles of the bodies
+_SEED = 150  # any number: it only spreads residue types along the chain
+_POOLS = {
+    ("helix", "core"): ("LEU", "ILE", "LEU", "VAL", "MET", "PHE", "LEU", "TRP", "CYS", "TYR", "LEU", "VAL"),
+    ("helix", "surface"): ("GLU", "LYS", "ARG", "GLN", "GLU", "LEU", "LYS", "ASP", "ASN", "ARG", "HIS", "THR"),
+    ("strand", "core"): ("VAL", "ILE", "PHE", "VAL", "LEU", "TYR", "ILE", "THR"),
+    ("strand", "surface"): ("THR", "LYS", "GLU", "SER", "THR", "ARG", "TYR", "GLN", "VAL"),
+    ("loop", "core"): ("GLY", "SER", "ASN", "ALA", "THR", "VAL", "LEU"),
+    ("loop", "surface"): ("GLY", "SER", "ASP", "ASN", "LYS", "GLU", "THR", "GLY", "ARG", "HIS"),
+}
+_MASSES = {"C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06}  # Da
+_CLEAR = 2.8  # Å; backbones of different pieces keep this distance
+_CLEAR_SIDE_CHAIN = 2.7  # Å; where no rotamer keeps it, a smaller residue is taken
+_SMALL = ("VAL", "THR", "SER")  # what is tried where nothing larger fits
+_CORE_NEIGHBOURS = 13  # Cβ within 10 Å, above which a residue counts as buried
+_BULGES = (
+    (0.0, 0.0),
+    (6.0, 0.0),
+    (3.0, 6.0),
+    (3.0, -6.0),
+    (14.0, 0.0),
+    (9.0, 9.0),
+    (9.0, -9.0),
+    (24.0, 0.0),
+    (0.0, 18.0),
+    (0.0, -18.0),
+)  # Å
+_ELEMENTS = {"C": 6, "N": 7, "O": 8, "S": 16}
+
+
+class _Segment(NamedTuple):
+    """A piece of regular backbone `[residues, 4, 3]`, what it is, and the body (1 or 2) that it belongs to."""
+
+    kind: str
+    backbone: "NDArray[np.float64]"
+    body: int
+
+
+def _bundle() -> list[_Segment]:
+    """Body 1: helices on a hexagonal lattice, walked row by row, alternately up and down, coiled about the common axis."""
+    sites = [
+        np.array([column * _HELIX_SPACING / 2, row * _HELIX_SPACING * math.sqrt(0.75)])
+        for row, columns in enumerate(_BUNDLE_COLUMNS)
+        for column in columns
+    ]
+    middle_of_sites = np.mean(sites, axis=0)
+    segments = []
+    for number, (residues, offset) in enumerate(zip(_BUNDLE_LENGTHS, _BUNDLE_OFFSETS, strict=True)):
+        x, y = sites[number] - middle_of_sites
+        direction = np.array([-_COILING * y, _COILING * x, 1.0]) * (1 if number % 2 == 0 else -1)
+        direction /= np.linalg.norm(direction)
+        middle = np.array([x, y, float(offset)])
+        start = middle - direction * HELIX_RISE * residues / 2
+        segments.append(_Segment("helix", helix(residues, start=start, direction=direction, turn=2.1 * number), 1))
+    return segments
+
+
+def _strand(
+    line: "NDArray[np.float64]", normal: "NDArray[np.float64]", across: "NDArray[np.float64]", parity: int
+) -> "NDArray[np.float64]":
+    """Backbone of a strand along Cα places `line`, pleated along `normal`, with C=O alternating to both sides `across`."""
+    sign = np.where((np.arange(len(line)) + parity) % 2 == 0, 1.0, -1.0)[:, None]
+    return backbone_of_trace(line + _PLEAT * sign * normal, sign * across)
+
+
+def _barrel() -> list[_Segment]:
+    """An eight-stranded parallel barrel (n = 8, shear 8) whose strands alternate with eight helices outside."""
+    slope = math.atan2(_STRAND_RISE, _STRAND_SPACING)
+    radius = 8 * _STRAND_SPACING / math.cos(slope) / (2 * math.pi)
+    segments = []
+    for number in range(8):
+        steps = np.arange(-4, 5 - number % 2)
+        angle = 2 * math.pi * number / 8 + steps * _STRAND_RISE * math.sin(slope) / radius
+        radial = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+        around = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=1)
+        up = np.array([0.0, 0.0, 1.0])
+        line = radius * radial + up * (steps * _STRAND_RISE * math.cos(slope))[:, None]
+        across = math.cos(slope) * around - math.sin(slope) * up
+        segments.append(_Segment("strand", _strand(line, radial, across, int(steps[0] + number) % 2), 2))
+        angle_out = 2 * math.pi * (number + 0.5) / 8
+        radial_out, around_out = (
+            np.array([math.cos(angle_out), math.sin(angle_out), 0.0]),
+            np.array([-math.sin(angle_out), math.cos(angle_out), 0]),
+        )
+        direction = -(math.cos(0.62) * up + math.sin(0.62) * around_out)
+        residues = (15, 18, 13, 16, 19, 14, 17, 15)[number]
+        start = (radius + 10.2) * radial_out - direction * HELIX_RISE * residues / 2
+        segments.append(_Segment("helix", helix(residues, start=start, direction=direction, turn=1.3 * number), 2))
+    return segments
+
+
+def _sandwich() -> list[_Segment]:
+    """Two packed antiparallel sheets of five twisted strands each, walked in meanders."""
+    segments = []
+    for sheet in (0, 1):
+        for number in range(5):
+            place = (number - 2) * (1 if sheet == 0 else -1)
+            residues = (9, 11, 12, 10, 8)[number]
+            # Neighbouring strands turn by −0.25 rad: the left-handed twist seen across the strands of natural sheets.
+            turn = -0.25 * place
+            direction = np.array([math.sin(turn), 0.0, math.cos(turn)])
+            normal = np.array([math.cos(turn), 0.0, -math.sin(turn)])
+            origin = np.array([(sheet - 0.5) * _SHEET_SPACING, place * _STRAND_SPACING, 0.0])
+            steps = np.arange(residues) - residues // 2
+            if number % 2:
+                steps = -steps
+            line = origin + direction * (steps * _STRAND_RISE)[:, None]
+            sign = np.where(steps % 2 == 0, 1.0, -1.0)[:, None]
+            # A peptide belongs to the step towards larger place, whichever way the chain runs.
+            peptide = sign if number % 2 == 0 else -sign
+            trace = line + _PLEAT * sign * normal
+            strand = backbone_of_trace(trace, peptide * np.array([0.0, 1.0, 0.0]))
+            segments.append(_Segment("strand", strand @ _turned((-0.3 * sheet, 0.0, 0.0)).T, 2))
+    return segments
+
+
+def _turned(angles: tuple[float, float, float]) -> "NDArray[np.float64]":
+    """The rotation matrix Rz Ry Rx of three angles (x, y, z), rad."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    product: NDArray[np.float64] = about_z @ about_y @ about_x
+    return product
+
+
+def _moved(segments: list[_Segment], angles: tuple[float, float, float], shift: tuple[float, float, float]) -> list[_Segment]:
+    """The segments turned about x, y, z (rad) and then shifted (Å)."""
+    matrix = _turned(angles)
+    return [piece._replace(backbone=piece.backbone @ matrix.T + np.array(shift)) for piece in segments]
+
+
+def _outer_helices() -> list[_Segment]:
+    """A second layer of helices on one side of the barrel."""
+    segments = []
+    for number, residues in enumerate((28, 24, 30, 22, 26, 29, 25, 28)):
+        angle = 1.6 + 0.40 * number
+        direction = np.array([0.25 * math.sin(angle), -0.25 * math.cos(angle), 1.0]) * (1 if number % 2 == 0 else -1)
+        direction /= np.linalg.norm(direction)
+        middle = np.array([27.5 * math.cos(angle), 27.5 * math.sin(angle), (1.0, -2.0, 3.0, -4.0, 0.0, 2.0, -3.0, 1.0)[number]])
+        start = middle - direction * HELIX_RISE * residues / 2
+        segments.append(_Segment("helix", helix(residues, start=start, direction=direction, turn=0.9 * number), 2))
+    return segments
+
+
+def _segments() -> list[_Segment]:
+    """All regular pieces in the order of the chain, body 1 about the origin, body 2 beside it."""
+    second = _barrel() + _outer_helices() + _moved(_sandwich(), (0.0, 1.45, 0.6), (3.0, 2.0, 33.0))
+    return _moved(_bundle(), (0.0, 0.0, -1.5), (0.0, 0.0, 0.0)) + _moved(second, (0.5, -0.35, 3.85), (_BODY_DISTANCE, 6.0, -7.0))
+
+
+def _loop_curves(
+    before: "NDArray[np.float64]", after: "NDArray[np.float64]", outward: "NDArray[np.float64]"
+) -> list[NDArray[np.float64]]:
+    """Candidate Cα traces (end points included) of a loop between two pieces of backbone, bulging `outward`; neighbours 3.8 Å apart."""
+    start, end = before[-1, 1], after[0, 1]
+    leaving, arriving = start - before[-4, 1], after[3, 1] - end
+    leaving, arriving = leaving / np.linalg.norm(leaving), arriving / np.linalg.norm(arriving)
+    sideways = np.cross(outward, end - start)
+    sideways /= np.linalg.norm(sideways)
+    time = np.linspace(0, 1, 80)[:, None]
+    curves = []
+    for reach, (bulge, aside) in product(np.arange(4.0, 28.0, 1.5), _BULGES):
+        push = bulge * outward + aside * sideways
+        first, second = start + reach * leaving + push, end - reach * arriving + push
+        curve = (1 - time) ** 3 * start + 3 * time * (1 - time) ** 2 * first + 3 * time**2 * (1 - time) * second + time**3 * end
+        length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+        steps = max(3, round(length[-1] / CA_DISTANCE))
+        if abs(length[-1] / steps - CA_DISTANCE) < 0.15:
+            marks = np.linspace(0, length[-1], steps + 1)
+            curves.append(np.stack([np.interp(marks, length, curve[:, axis]) for axis in range(3)], axis=1))
+    return curves
+
+
+def _loop(before: _Segment, after: _Segment, placed: "NDArray[np.float64]") -> _Segment:
+    """The loop between two pieces that comes least close to the backbone `placed` so far, and of those the shortest."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(placed)
+    outward = (before.backbone[-1, 1] + after.backbone[0, 1]) / 2 - placed.mean(axis=0)
+    outward /= np.linalg.norm(outward)
+    ranked: list[tuple[float, int, NDArray[np.float64]]] = []
+    for trace in _loop_curves(before.backbone, after.backbone, outward):
+        near = np.linalg.norm(trace[2:] - trace[:-2], axis=1)
+        closeness = np.clip(5.0 - tree.query(trace[1:-1])[0][1:-1], 0, None)
+        ranked.append(
+            (float((closeness**2).sum() + 4 * np.clip(5.2 - near, 0, None).sum() + 0.15 * len(trace)), len(ranked), trace)
+        )
+    joined = np.concatenate([before.backbone[-1], after.backbone[0]])
+    tree = cKDTree(np.delete(placed, tree.query(joined)[1], axis=0))
+    found, clearest = None, -1.0
+    traces = [trace for _, _, trace in sorted(ranked)[:12]]
+    for trace, turn in [(trace, quarter * math.pi / 4) for trace in traces for quarter in range(4)]:
+        along = np.gradient(trace, axis=0)[1:-1]
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        side = np.cross(along, outward)
+        side = math.cos(turn) * side + math.sin(turn) * np.cross(along, side)
+        sign = np.where(np.arange(len(side)) % 2 == 0, 1.0, -1.0)[:, None]
+        backbone = backbone_of_trace(trace[1:-1], side * sign)
+        clear = float(tree.query(backbone.reshape(-1, 3))[0].min())
+        if clear > clearest + 1e-9:
+            found, clearest = backbone, clear
+        if clear > _CLEAR:
+            break
+    if found is None:
+        raise ValueError("two pieces of the molecule cannot be joined; its architecture in this module is at fault")
+    return _Segment("loop", found, before.body if before.body == after.body else 0)
+
+
+def _chain() -> list[_Segment]:
+    """Every piece of the chain in order, regular pieces and the loops between them."""
+    pieces = _segments()
+    placed = np.concatenate([piece.backbone.reshape(-1, 3) for piece in pieces])
+    chain = pieces[:1]
+    for before, after in pairwise(pieces):
+        loop = _loop(before, after, placed)
+        placed = np.concatenate([placed, loop.backbone.reshape(-1, 3)])
+        chain += [loop, after]
+    return chain
+
+
+class _Molecule(NamedTuple):
+    """The built molecule: per-atom positions (Å), names, residue numbers from 0 and B-factors (Å²); per-residue names and bodies."""
+
+    positions: "NDArray[np.float64]"
+    names: tuple[str, ...]
+    residue: "NDArray[np.int64]"
+    b_factors: "NDArray[np.float64]"
+    residue_names: tuple[str, ...]
+    body: "NDArray[np.int64]"
+
+
+def _side_chain(
+    options: tuple[str, ...], backbone: "NDArray[np.float64]", beta: "NDArray[np.float64]", near: "NDArray[np.float64]"
+) -> tuple[str, "NDArray[np.float64]"]:
+    """The first of the residue types that fits without a clash, with its atoms in the rotamer that fits best."""
+    for residue in options:
+        candidates = side_chain_candidates(residue, backbone, beta)
+        if candidates.shape[1] == 0:
+            return residue, candidates[0]
+        flat = candidates.reshape(-1, 3)
+        squared = (flat**2).sum(axis=1)[:, None] + (near**2).sum(axis=1) - 2 * flat @ near.T
+        distance = np.sqrt(squared.min(axis=1).clip(0)).reshape(candidates.shape[:2])
+        overlap = (np.clip(3.5 - distance, 0, None) ** 2).sum(axis=1)
+        best = int(overlap.argmin())
+        if distance[best].min() > _CLEAR_SIDE_CHAIN:
+            return residue, candidates[best]
+    return "ALA", np.zeros((0, 3))
+
+
+@cache
+def _molecule() -> _Molecule:
+    """The molecule at hinge angle 0, centred at its centre of mass."""
+    from scipy.spatial import cKDTree
+
+    chain = _chain()
+    backbone = np.concatenate([piece.backbone for piece in chain])
+    kinds = [piece.kind for piece in chain for _ in range(len(piece.backbone))]
+    body = np.concatenate([np.full(len(piece.backbone), piece.body) for piece in chain])
+    body[body == 0] = np.where(np.arange((body == 0).sum()) < (body == 0).sum() // 2, 1, 2)
+    beta = beta_carbon(backbone)
+    crowd = np.array([len(n) for n in cKDTree(beta).query_ball_point(beta + 0.6 * (beta - backbone[:, 1]), 10.0)])
+    random = np.random.default_rng(_SEED)
+    occupied = np.concatenate([backbone.reshape(-1, 3), beta])
+    owner = np.concatenate([np.repeat(np.arange(len(backbone)), 4), np.arange(len(backbone))])
+    names: list[str] = []
+    residue_names: list[str] = []
+    positions: list[NDArray[np.float64]] = []
+    for number, kind in enumerate(kinds):
+        pool = _POOLS[kind, "core" if crowd[number] > _CORE_NEIGHBOURS else "surface"]
+        options = tuple(pool[i] for i in random.integers(0, len(pool), 4)) + _SMALL
+        near = (np.abs(occupied - beta[number]).max(axis=1) < 10.0) & (owner != number)
+        if np.linalg.norm(occupied[near & (abs(owner - number) > 1)] - beta[number], axis=1).min() < _CLEAR_SIDE_CHAIN:
+            options = ("GLY",)  # its Cβ would clash
+        residue, atoms = _side_chain(options, backbone[number], beta[number], occupied[near])
+        occupied = np.concatenate([occupied, atoms])
+        owner = np.concatenate([owner, np.full(len(atoms), number)])
+        residue_names.append(residue)
+        with_beta = residue != "GLY"
+        names += [*BACKBONE_NAMES, *(("CB",) if with_beta else ()), *side_chain_names(residue)]
+        positions += [backbone[number], beta[number][None][: int(with_beta)], atoms]
+    counts = [len(BACKBONE_NAMES) + (name != "GLY") + len(side_chain_names(name)) for name in residue_names]
+    residue_of_atom = np.repeat(np.arange(len(residue_names)), counts)
+    mobility = np.where([kind == "loop" for kind in kinds], 60.0, np.where(crowd > _CORE_NEIGHBOURS, 25.0, 40.0))
+    everything = np.concatenate(positions)
+    mass = np.array([_MASSES[name[0]] for name in names])
+    centre = (mass[:, None] * everything).sum(axis=0) / mass.sum()
+    return _Molecule(everything - centre, tuple(names), residue_of_atom, mobility[residue_of_atom], tuple(residue_names), body)
+
+
+def hinge(*, angle: float = 0.0) -> Atoms:
+    """A two-body protein of about 150 kDa without hydrogens, Å, its second body turned by `angle` (rad) about a hinge at the linker.
+
+    Body 1 is a bundle of 19 α-helices, body 2 an eight-stranded α/β barrel with more helices and a β-sandwich. The frame is fixed to body 1, with the origin at the centre
+    of mass for angle 0; body 2 turns rigidly about the axis `hinge_axis` through the middle of the linker.
+
+    Raises
+    ------
+    UsageError
+        If the angle is so large that the bodies would meet or the linker tear.
+    """
+    require_between("hinge angle (rad)", angle, -LARGEST_HINGE_ANGLE, LARGEST_HINGE_ANGLE)
+    molecule = _molecule()
+    pivot, axis = hinge_axis()
+    moving = molecule.body[molecule.residue] == 2
+    positions = molecule.positions.copy()
+    arm = positions[moving] - pivot
+    positions[moving] = (
+        pivot
+        + math.cos(angle) * arm
+        + math.sin(angle) * np.cross(axis, arm)
+        + (1 - math.cos(angle)) * (arm @ axis)[:, None] * axis
+    )
+    elements = torch.tensor([_ELEMENTS[name[0]] for name in molecule.names])
+    return Atoms(
+        positions=torch.from_numpy(positions),
+        atomic_numbers=elements,
+        b_factors=torch.from_numpy(molecule.b_factors),
+        occupancies=torch.ones(len(elements), dtype=torch.float64),
+        names=molecule.names,
+        residue_names=tuple(molecule.residue_names[i] for i in molecule.residue),
+        residue_numbers=tuple(int(i) + 1 for i in molecule.residue),
+        chains=("A",) * len(elements),
+    )
+
+
+def hinge_axis() -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
+    """A point (Å) on the axis about which body 2 of `hinge` turns, the first Cα of the body, and the axis's direction."""
+    molecule = _molecule()
+    first = int(np.flatnonzero(molecule.body == 2)[0])
+    index = np.flatnonzero((molecule.residue == first) & (np.array(molecule.names) == "CA"))[0]
+    direction = np.array([0.0, -0.72, 0.70])
+    return molecule.positions[index], direction / np.linalg.norm(direction)
