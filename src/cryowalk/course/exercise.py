@@ -40,6 +40,7 @@ __all__ = [
     "explain",
     "explanations",
     "hints",
+    "is_missing",
     "matching_check",
     "number_check",
     "parameters",
