@@ -30,7 +30,7 @@ def read_map(path: str | Path, *, voxel_size: float | None = None) -> Volume:
         raise InputError(f"this is {what}, not a map", file=header.path, expected="one 3D map")
     size = _cubic_voxel_size(header) if voxel_size is None else voxel_size
     values = torch.from_numpy(read_array(path).astype(np.float32, copy=False))
-    check_values(values, range(len(values)), header.path)
+    check_values(values, range(len(values)), header.path, what="section")
     return Volume(voxels=values / size, voxel_size=size, origin=map_origin(header, voxel_sizes=(size, size, size)))
 
 

@@ -6,8 +6,9 @@ the pages read do not count as this process's memory. `map_array` is there for t
 
 import warnings
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ SPACE_GROUPS = {"volume": 1, "images": 0}
 
 def warn_of(header: MrcHeader) -> MrcHeader:
     """The header, after warning of the surprises noted in it."""
-    for note in header.notes:
-        warnings.warn(f"{printable(header.path)}: {note}", CryowalkWarning, stacklevel=3)
+    if header.notes:
+        warnings.warn(f"{printable(header.path)}: {'; '.join(header.notes)}", CryowalkWarning, stacklevel=3)
     return header
 
 
@@ -44,12 +45,17 @@ def read_array(path: str | Path) -> NDArray[Any]:
     return in_axis_order(_values(_content(header), header, header.size[2]), header.axes)
 
 
-def _content(header: MrcHeader) -> bytes | bytearray:
+def _content(header: MrcHeader) -> bytearray:
     """All bytes after the header, as many as it describes."""
     wanted = header.file_bytes - header.data_offset
     with open_content(header.path) as stream:
-        stream.seek(header.data_offset) if not header.compression else read_up_to(stream, header.data_offset, path=header.path)
-        content = read_up_to(stream, wanted + 1, path=header.path) if header.compression else stream.read(wanted)
+        if header.compression:
+            read_up_to(stream, header.data_offset, path=header.path)
+            content = read_up_to(stream, wanted + 1, path=header.path)
+        else:
+            stream.seek(header.data_offset)
+            content = bytearray(wanted)  # the length of the file was checked with the header
+            del content[stream.readinto(content) :]
     if len(content) < wanted:
         raise InputError(
             f"the file ends after {header.data_offset + len(content)} of {header.file_bytes} bytes",
@@ -101,8 +107,8 @@ def _values(content: bytes | bytearray, header: MrcHeader, sections: int) -> NDA
     return values.astype(kind.newbyteorder("="), copy=False)
 
 
-def check_values(images: Float[Tensor, "n h w"], places: Sequence[int], path: Path) -> None:
-    """Raise an error naming the first image with a value that is not finite, or too large to be squared in single precision."""
+def check_values(images: Float[Tensor, "n h w"], places: Sequence[int], path: Path, *, what: str = "image") -> None:
+    """Raise an error naming the first image (or section) with a value that is not finite, or too large to be squared in single precision."""
     low, high = torch.aminmax(images)
     if low > -LARGEST_VALUE and high < LARGEST_VALUE:  # false for NaN too
         return
@@ -111,7 +117,7 @@ def check_values(images: Float[Tensor, "n h w"], places: Sequence[int], path: Pa
     value = float(extremes[worst])
     kind = "an outlier of magnitude" if np.isfinite(value) else "a value that is not finite:"
     raise InputError(
-        f"image {places[worst] + 1} holds {kind} {value:g}",
+        f"{what} {places[worst] + 1} holds {kind} {value:g}",
         file=path,
         cause="a failed earlier step (division by a zero variance, a bad gain reference)",
         fix="leave that image out, or make it again",
@@ -182,7 +188,7 @@ class MrcStackReader:
                 self._fill_run(images[first:place], places[first], stream)
                 first = place
 
-    def _fill_run(self, images: NDArray[np.float32], start: int, stream: BinaryIO) -> None:
+    def _fill_run(self, images: NDArray[np.float32], start: int, stream: BufferedIOBase) -> None:
         header = self.header
         stream.seek(header.data_offset + start * header.section_bytes)
         if header.sample_type == np.dtype("<f4") and np.dtype("=f4") == np.dtype("<f4"):

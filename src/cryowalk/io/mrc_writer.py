@@ -1,8 +1,9 @@
 """A stack of images written as a stream, under a partial name until it is whole, so that a killed run can go on at any image."""
 
+from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -45,13 +46,13 @@ class MrcStackWriter:
         self._kind: np.dtype[Any] = np.dtype(sample_format).newbyteorder("<")
         self._statistics = RunningStatistics()
         try:
-            self._stream: BinaryIO | None = self._reopen(resume_at) if resume_at else self.partial.open("wb")
+            self._stream: BufferedIOBase | None = self._reopen(resume_at) if resume_at else self.partial.open("wb")
             if not resume_at:
                 self._stream.write(bytes(HEADER_BYTES))
         except OSError as error:
             raise write_fault(self.path, error) from error
 
-    def _reopen(self, images: int) -> BinaryIO:
+    def _reopen(self, images: int) -> BufferedIOBase:
         """The partial file cut to so many images, open at its end, their statistics taken again."""
         wanted = HEADER_BYTES + images * self._kind.itemsize * self.image_shape[0] * self.image_shape[1]
         if not self.partial.is_file() or self.partial.stat().st_size < wanted:
@@ -92,7 +93,7 @@ class MrcStackWriter:
         self._append(self._stream, stored)
         self.count += len(stored)
 
-    def _append(self, stream: BinaryIO, stored: NDArray[Any]) -> None:
+    def _append(self, stream: BufferedIOBase, stored: NDArray[Any]) -> None:
         try:
             stream.write(stored.data.cast("B"))
         except OSError as error:

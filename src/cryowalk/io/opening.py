@@ -3,8 +3,8 @@
 import bz2
 import gzip
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from cryowalk.core.errors import EnvironmentFault, InputError
 
@@ -38,7 +38,7 @@ def foreign_kind(start: bytes) -> str:
     return next((words for magic, words in _FOREIGN if start.startswith(magic)), "")
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedIOBase:
     """The file, open for reading.
 
     Raises
@@ -71,7 +71,7 @@ def compression_of(path: Path) -> str:
     return "bzip2" if start.startswith(BZIP2_MAGIC) and start[3:4].isdigit() else ""
 
 
-def open_content(path: Path) -> BinaryIO:
+def open_content(path: Path) -> BufferedIOBase:
     """The content of the file, inflated while it is read if it is compressed.
 
     Raises
@@ -81,13 +81,13 @@ def open_content(path: Path) -> BinaryIO:
     """
     compression = compression_of(path)
     if compression == "gzip":
-        return cast(BinaryIO, gzip.open(path, "rb"))
+        return gzip.GzipFile(path, "rb")
     if compression == "bzip2":
-        return cast(BinaryIO, bz2.open(path, "rb"))
+        return bz2.BZ2File(path, "rb")
     return open_file(path)
 
 
-def read_up_to(stream: BinaryIO, size: int, *, path: Path) -> bytearray:
+def read_up_to(stream: BufferedIOBase, size: int, *, path: Path) -> bytearray:
     """At most `size` bytes; memory grows with what the file really holds, not with what a header claims.
 
     Raises

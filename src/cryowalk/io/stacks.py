@@ -167,8 +167,8 @@ def _readers(paths: Sequence[Path]) -> list[MrcStackReader]:
     headers = [read_header(path) for path in paths]
     told: dict[str, list[Path]] = {}
     for header in headers:
-        for note in header.notes:
-            told.setdefault(note, []).append(header.path)
+        if header.notes:
+            told.setdefault("; ".join(header.notes), []).append(header.path)
     for note, where in told.items():
         others = f" (and {len(where) - 1} other stacks)" if len(where) > 1 else ""
         warnings.warn(f"{printable(where[0])}{others}: {note}", CryowalkWarning, stacklevel=4)
