@@ -57,6 +57,9 @@ def exit_code(words: list[str]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except SystemExit as error:
+        # typer itself ends the process when the reader of standard output has gone.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _BROKEN_PIPE
         return error.code if isinstance(error.code, int) else 1
     except BaseException as error:  # noqa: BLE001  this is the one place where every error ends
         return _report(error, debug="--debug" in words)

@@ -56,7 +56,11 @@ def pack(state: Mapping[str, Any]) -> list[bytes | memoryview]:
 
     tree = encode(state)
     header = json.dumps({"arrays": arrays, "tree": tree}).encode()
-    return [MAGIC, len(header).to_bytes(_LENGTH, "little"), header, *blobs]
+    parts = [MAGIC, len(header).to_bytes(_LENGTH, "little"), header, *blobs]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return [*parts, digest.digest()]
 
 
 def _encode_array(value: Any, reference: Callable[[str, str, tuple[int, ...], memoryview], dict[str, Any]]) -> dict[str, Any]:
@@ -194,13 +198,10 @@ class FileCheckpoint:
         from cryowalk.io.atomic import atomic_path
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
         with atomic_path(self.path) as temporary:
             with temporary.open("wb") as stream:
                 for part in parts:
-                    digest.update(part)
                     stream.write(part)
-                stream.write(digest.digest())
             self._keep_previous()
 
     def _keep_previous(self) -> None:

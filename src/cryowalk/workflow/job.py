@@ -110,7 +110,8 @@ class Job:
         for path in sorted(self.directory.rglob("*")):
             name = path.relative_to(self.directory).as_posix()
             is_output = path.is_file() and name.split("/")[0] != CHECKPOINTS and name not in BOOKKEEPING
-            if is_output and not external.is_relion_file(name) and not path.name.startswith("."):
+            is_unfinished = path.name.startswith(".") or path.name.endswith(".partial")
+            if is_output and not is_unfinished and not external.is_relion_file(name):
                 found.append(name)
         return found
 
@@ -144,6 +145,8 @@ def open_job(
     _refuse_foreign(directory)
     with ExitStack() as stack:
         _enter(directory, stack, execution.progress)
+        for stale in directory.rglob(".*.partial"):  # what a killed run was writing; the lock says that nobody is writing it now
+            stale.unlink(missing_ok=True)
         before = read_manifest(directory)
         manifest = Manifest(command=command, settings=plain(settings), seed=seed)
         _refuse_others(directory, before, manifest, names=("command", "settings", "seed"))
@@ -235,6 +238,7 @@ def _already_done(directory: Path, before: Manifest) -> None:
             file=directory,
             fix="restore them, or remove the directory to compute them again",
         )
+    _remove_checkpoints(directory)  # a run that was killed between its last two steps leaves them
     ended = before.runs[-1].get("ended", "before") if before.runs else "before"
     raise AlreadyDone(
         f"{directory}: this job is done (ended {ended}, {len(before.outputs)} outputs as recorded); nothing to do",
@@ -253,8 +257,6 @@ def _begin(directory: Path, manifest: Manifest, before: Manifest | None, executi
                 file=directory,
                 fix="remove the directory or give another one",
             )
-        for stale in directory.rglob(".*.partial"):
-            stale.unlink(missing_ok=True)
     manifest.runs.append(new_run())
     manifest.write(directory)  # the first write: a directory that refuses it ends the command before anything is computed
     return Job(directory, manifest, execution, resumes=before is not None)

@@ -80,7 +80,7 @@ def read_manifest(directory: Path) -> Manifest | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise StateConflict(
             f"job.json cannot be read: {error}", file=path, fix="restore it, or remove the whole directory"
         ) from None

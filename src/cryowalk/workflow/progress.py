@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 from cryowalk.core.errors import printable
 from cryowalk.workflow.signals import StopRequest
@@ -51,6 +51,7 @@ class Meter:
         return f"{self.what}: {self.done} in {clock(self.seconds)} ({_brief(self.rate)} a second)"
 
 
+@runtime_checkable
 class Display(Protocol):
     """Where progress is shown."""
 

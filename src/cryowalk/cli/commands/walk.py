@@ -1,0 +1,47 @@
+"""`cryowalk walk`: the main job."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.workflow.settings import WalkSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkFiles:
+    """Where the walk begins and ends; with none of the first three it begins at the procedural two-body specimen."""
+
+    output: Annotated[Path, "directory of the walk"]
+    structure: Annotated[Path | None, "begin at a structure: PDB or mmCIF"] = None
+    map: Annotated[Path | None, "begin at a map: MRC"] = None
+    particles: Annotated[Path | None, "begin at particles with poses: STAR"] = None
+
+
+def run(files: WalkFiles, settings: WalkSettings, context: Context) -> None:
+    """Nothing; scores are printed, everything else is in the output directory."""
+    from cryowalk.cli.reports import provenance
+    from cryowalk.view import write_report
+    from cryowalk.workflow.job import REPORT_NAME, Execution
+    from cryowalk.workflow.stages import scores_text
+    from cryowalk.workflow.walk import WalkInputs, walk
+    from cryowalk.workflow.walk_report import walk_report
+
+    execution = Execution(threads=context.threads, device=context.device, arguments=context.arguments, progress=context.progress)
+    inputs = WalkInputs(structure=files.structure, map=files.map, particles=files.particles)
+    with context.job(files, settings) as job:
+        walked = walk(job, inputs, settings, seed=context.seed, execution=execution)
+        report = write_report(walk_report(walked, provenance(job)), job.path(REPORT_NAME))
+    context.say(scores_text(walked.scores))
+    context.say(f"report: {report}")
+
+
+COMMAND = Command(
+    name="walk",
+    summary="Walk the whole path: structure, images, map, scores, report.",
+    run=run,
+    files=WalkFiles,
+    settings=WalkSettings,
+    details="Stages are sub-directories of the output; a walk that was stopped or killed goes on when the same command is started again.",
+)

@@ -1,0 +1,130 @@
+"""Stages with files at both ends, shared by the commands and the walk: each works in a job's directory and goes on where a killed run stopped."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cryowalk.core.errors import InputError, UsageError
+from cryowalk.data import Atoms, HalfMaps, Optics, ParticleSet, Pose, Truth, Volume
+from cryowalk.io.atoms import read_atoms, write_atoms
+from cryowalk.io.maps import read_map, write_map
+from cryowalk.io.mrc_header import HEADER_BYTES
+from cryowalk.io.mrc_writer import MrcStackWriter
+from cryowalk.io.relion import read_particles, write_particles
+from cryowalk.io.stacks import image_names
+from cryowalk.io.truth import read_truth, write_truth
+from cryowalk.microscope.settings import ParticleSimulationSettings
+from cryowalk.microscope.simulate.particles import simulate_particles
+from cryowalk.numerics.random import generator
+from cryowalk.reconstruction.direct_inversion import Reconstruction, reconstruct_with_full_map
+from cryowalk.reconstruction.settings import ReconstructionSettings
+from cryowalk.workflow.job import Job
+
+FLOAT_BYTES = 4
+HALF_MAP_NAMES = ("run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc")
+MAP_NAME = "run_class001.mrc"
+SUM_COPIES = 12  # a padded grid's sums, both halves and the working copies of the division, in bytes per voxel of the padded box
+
+
+def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: float | None = None) -> Atoms | Volume:
+    """The specimen to simulate: atoms of a structure file, a map, or the procedural two-body molecule when neither is given.
+
+    Raises
+    ------
+    UsageError
+        If both are given.
+    """
+    if structure is not None and map_file is not None:
+        raise UsageError("both a structure and a map were given", fix="give --structure or --map, not both")
+    if structure is not None:
+        return read_atoms(structure)
+    if map_file is not None:
+        return read_map(map_file, voxel_size=voxel_size)
+    from cryowalk.microscope.specimen import hinge
+
+    return hinge()
+
+
+def simulate_particle_files(
+    job: Job, specimen: Atoms | Volume, optics: Optics, settings: ParticleSimulationSettings, *, seed: int
+) -> tuple[ParticleSet, Truth]:
+    """Particles and their truth, written as particles.mrcs, particles.star, truth.star, truth_map.mrc and, for atoms, specimen.cif.
+
+    The noise of an image depends on the seed and its number alone, so a stopped run goes on at the first image that is not on disk.
+    """
+    shape = (settings.box, settings.box)
+    job.require_space(settings.count * FLOAT_BYTES * settings.box**2)
+    stack = job.path("particles.mrcs")
+    start = _images_on_disk(stack, shape, settings.count)
+    with MrcStackWriter(stack, image_shape=shape, pixel_size=optics.pixel_size, resume_at=start) as sink:
+        particles, truth = simulate_particles(
+            specimen, optics, generator=generator(seed), settings=settings, sink=sink, start=start, progress=job.progress
+        )
+    star = job.path("particles.star")
+    particles = particles.with_images(read_stack(stack), image_names(stack, settings.count, star=star))
+    write_particles(particles, star)
+    files: dict[str, Path | None] = {"volume_file": None, "atoms_file": None}
+    if truth.volume is not None:
+        files["volume_file"] = job.path("truth_map.mrc")
+        write_map(truth.volume, job.path("truth_map.mrc"))
+    if truth.atoms is not None:
+        files["atoms_file"] = job.path("specimen.cif")
+        write_atoms(truth.atoms, job.path("specimen.cif"))
+    write_truth(truth, job.path("truth.star"), **files)
+    return read_particles(star), read_truth(job.path("truth.star"))
+
+
+def read_stack(stack: Path) -> Any:
+    """The images of a stack, opened but not read."""
+    from cryowalk.io.mrc import MrcStackReader
+
+    return MrcStackReader(stack)
+
+
+def _images_on_disk(stack: Path, shape: tuple[int, int], count: int) -> int:
+    """How many whole images an earlier run of this job left in the partial stack."""
+    with suppress(FileNotFoundError):
+        size = stack.with_name(stack.name + ".partial").stat().st_size - HEADER_BYTES
+        return max(0, min(size // (FLOAT_BYTES * shape[0] * shape[1]), count))
+    return 0
+
+
+def reconstruct_files(job: Job, particles: ParticleSet, settings: ReconstructionSettings, *, seed: int) -> Reconstruction:
+    """Both unfiltered half maps and the map of all particles, written under RELION's names."""
+    if particles.images is None:
+        raise InputError("the particles have no images", fix="give a STAR file with rlnImageName")
+    job.require_space(3 * FLOAT_BYTES * particles.images.image_shape[0] ** 3)
+    result = reconstruct_with_full_map(
+        particles, settings, generator=generator(seed), progress=job.progress, checkpoint=job.checkpoint("reconstruct")
+    )
+    for name, volume in zip((*HALF_MAP_NAMES, MAP_NAME), (result.halves.first, result.halves.second, result.full), strict=True):
+        write_map(volume, job.path(name))
+    return result
+
+
+def read_half_map_files(directory: Path) -> HalfMaps:
+    """The half maps that a reconstruction left in its directory."""
+    from cryowalk.io.maps import read_half_maps
+
+    return read_half_maps(directory / HALF_MAP_NAMES[0], directory / HALF_MAP_NAMES[1])
+
+
+def perturbed(particles: ParticleSet, *, angle: float, shift: float, seed: int) -> ParticleSet:
+    """The same particles with poses off by Gaussian errors: `angle` (rad) about each axis, `shift` (Å) on each coordinate."""
+    from cryowalk.geometry.sampling import perturb_rotations
+
+    if particles.pose is None:
+        raise InputError("the particles have no poses to perturb")
+    source = generator(seed)
+    rotations = perturb_rotations(particles.pose.lab_from_particle, angle=angle, generator=source)
+    noise = torch.randn(particles.pose.shift.shape, generator=source, dtype=particles.pose.shift.dtype)
+    return particles.with_pose(Pose(lab_from_particle=rotations, shift=particles.pose.shift + shift * noise))
+
+
+def scores_text(scores: Mapping[str, float | int | str]) -> str:
+    """The scores as aligned lines."""
+    width = max(map(len, scores), default=0)
+    return "\n".join(f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}" for name, value in scores.items())

@@ -1,0 +1,67 @@
+"""The report of a walk: what went in, what came out, and how it compares with the truth."""
+
+from cryowalk.data import ImageStack, Provenance, Volume
+from cryowalk.view import Report, fsc, guinier, images, isosurface, projections, slices, viewing_directions
+from cryowalk.workflow.walk import Walked
+
+SHOWN_IMAGES = 12
+
+
+def walk_report(walked: Walked, provenance: Provenance) -> Report:
+    """The page of a walk, figures drawn."""
+    report = Report(title="The walk", summary=_summary(walked), provenance=provenance).with_section("Scores", dict(walked.scores))
+    maps = _maps(walked)
+    report = report.with_section("Maps", isosurface(_best(walked)), slices(maps), projections(maps))
+    curves = {}
+    for label, result in walked.results.items():
+        curves[f"half maps, {label}"] = result.masked
+        if result.to_truth is not None:
+            curves[f"to the truth, {label}"] = result.to_truth
+    report = report.with_section("Resolution", _resolution_words(walked), fsc(curves), guinier(maps))
+    return report.with_section("Particles", *_particle_parts(walked))
+
+
+def _summary(walked: Walked) -> str:
+    scores = walked.scores
+    words = f"{scores['particles']} particles of {scores['box_pixels']} px at {scores['pixel_size_angstrom']:.3g} Å: "
+    words += f"half maps agree (FSC 0.143, soft spherical mask) to {scores['half_fsc_0.143_angstrom']:.2f} Å"
+    if "fsc_to_truth_0.5_angstrom" in scores:
+        words += (
+            f", and with the truth (FSC 0.5) to {scores['fsc_to_truth_0.5_angstrom']:.2f} Å from true poses, "
+            f"to {scores['fsc_to_truth_0.5_angstrom_perturbed_poses']:.2f} Å from perturbed ones"
+        )
+    return words + "."
+
+
+def _best(walked: Walked) -> Volume:
+    return next(iter(walked.results.values())).full
+
+
+def _maps(walked: Walked) -> dict[str, Volume]:
+    maps = {} if walked.truth is None or walked.truth.volume is None else {"truth": walked.truth.volume}
+    return maps | {label: result.full for label, result in walked.results.items()}
+
+
+def _resolution_words(walked: Walked) -> str:
+    words = (
+        "The Fourier shell correlation of two half maps tells how well two independent halves of the data agree; "
+        "0.143 is where the map of all data is expected to correlate to 0.5 with a perfect one."
+    )
+    if walked.truth is not None:
+        words += (
+            "\n\nHere the truth is known, so the map of all data is compared with it as well. "
+            f"The perturbed poses are off by {walked.scores['pose_angle_error_rms_degrees_perturbed_poses']:.2f}° and "
+            f"{walked.scores['shift_error_rms_angstrom_perturbed_poses']:.2f} Å (rms): the curves show what that costs."
+        )
+    return words
+
+
+def _particle_parts(walked: Walked) -> list[object]:
+    particles = walked.particles
+    parts: list[object] = []
+    if particles.images is not None:
+        shown = list(range(min(SHOWN_IMAGES, particles.images.count)))
+        parts.append(images(ImageStack(pixels=particles.images.read(shown), pixel_size=particles.pixel_size)))
+    if particles.pose is not None:
+        parts.append(viewing_directions(particles.pose, symmetry=walked.symmetry))
+    return parts
