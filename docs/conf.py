@@ -30,6 +30,7 @@ nb_execution_mode = "off"  # the course's own builder runs the units: seeded, wi
 nb_ipywidgets_js = {}  # the widgets' script would come from the network; the units bring still pictures instead
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
+myst_dmath_double_inline = True  # $$…$$ inside a paragraph is a displayed formula, as in JupyterLab
 suppress_warnings = ["myst.header"]
 
 # MathJax lies in _static (docs/_static/mathjax/README.md): the same TeX dialect as in JupyterLab, without the network.

@@ -25,7 +25,7 @@ class Module:
 def floor_page(package: Path, floor: str) -> str:
     """The page of one floor as reStructuredText, or nothing where the floor has no public function or class yet."""
     modules = [read_module(package, path) for path in sorted((package / floor).rglob("*.py"))]
-    exports = exported_names(modules[0])
+    exports = {name: defining_module(name, where, modules) for name, where in exported_names(modules[0]).items()}
     blocks = []
     for module in modules:
         entries = list(public_entries(module, exports))
@@ -60,12 +60,18 @@ def exported_names(initial: Module) -> dict[str, str]:
     return found
 
 
+def defining_module(name: str, exporter: str, modules: list[Module]) -> str:
+    """The module that defines an exported name: the one it is exported from, or the one which that module took it from."""
+    defining = [module.name for module in modules if any(getattr(node, "name", "") == name for node in module.tree.body)]
+    return exporter if exporter in defining or len(defining) != 1 else defining[0]
+
+
 def public_entries(module: Module, exports: dict[str, str]) -> Iterator[str]:
     """The entries of a module's public functions and classes, in the order of the source."""
     for node in module.tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
             is_exported = exports.get(node.name) == module.name
-            yield entry(module, node, short_name=f"{exports[node.name].rpartition('.')[0]}.{node.name}" if is_exported else "")
+            yield entry(module, node, short_name=f"{'.'.join(module.name.split('.')[:2])}.{node.name}" if is_exported else "")
 
 
 def entry(module: Module, node: ast.FunctionDef | ast.ClassDef, *, short_name: str) -> str:
@@ -121,6 +127,8 @@ def prose(docstring: str) -> str:
             section, lines = lines[0].strip(), lines[2:]
             if section != "Examples":
                 blocks.append(f"**{section}**")
+        elif section != "Examples" and not any(line.startswith(" ") for line in lines[1:]):
+            section = ""  # a section's entries have an indented line each; anything else is text again
         if lines:
             blocks.append(block_of(lines, section))
     return "\n\n".join(blocks)

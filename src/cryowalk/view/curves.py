@@ -102,12 +102,10 @@ def guinier(volume: Volume | Mapping[str, Volume], *, b_factor: float | None = N
 
 
 def _log_amplitude(volume: Volume) -> tuple[Float[np.ndarray, " shells"], Float[np.ndarray, " shells"]]:
-    from cryowalk.fourier import shells, transform
+    from cryowalk.validation.spectrum import amplitude_spectrum
 
-    box = volume.voxels.shape[-1]
-    power = transform.to_fourier(volume.voxels.double(), dimensions=3).abs().square()
-    amplitude = array_of(shells.shell_average(power, size=tuple(volume.voxels.shape))[1:]) ** 0.5
-    frequency = array_of(shells.shell_frequency(box, pixel_size=volume.voxel_size)[1:])
+    spectrum = amplitude_spectrum(Volume(voxels=volume.voxels.double(), voxel_size=volume.voxel_size))
+    frequency, amplitude = array_of(spectrum.frequency)[1:], array_of(spectrum.amplitude)[1:]
     seen = amplitude > amplitude.max() * 1e-12
     return frequency[seen], np.log(amplitude[seen])
 
