@@ -1,6 +1,8 @@
 """The contrast transfer function in one compiled pass: phases in float64, reduced to one turn, and a polynomial for the sine."""
 
+import inspect
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +16,13 @@ _SINE = tuple((-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 
 _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = _SINE
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz", "reassoc"}, error_model="numpy")  # type: ignore[misc]
+def _compiled(function: Callable[..., None]) -> Any:
+    """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz", "reassoc"}}
+    return numba.njit(**options)(inspect.unwrap(function))
+
+
+@_compiled
 def _fill(  # noqa: PLR0917  compiled functions take no keywords
     columns: Any, quartic: float, kx: Any, ky: Any, result: Any, first: int, last: int
 ) -> None:

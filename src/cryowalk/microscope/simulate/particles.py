@@ -69,6 +69,8 @@ def simulate_particles(
     settings = _chosen(settings, choices)
     check_settings(settings)
     require_between("start", start, 0, settings.count)
+    if start and sink is None:
+        raise UsageError("images from a later start need a sink that holds the earlier ones")
     progress = progress or SilentProgress()
     parameters = draw_parameters(settings, generator=generator)
     atoms, volumes = _conformers(specimen, optics, settings, parameters)
@@ -76,11 +78,7 @@ def simulate_particles(
     scene = _Scene(optics, settings, parameters, tuple(prepare_volume(volume) for volume in volumes), canvas)
     sample = _signal_sample(scene)
     deviation = _noise_deviation(scene, sample)
-    power = (
-        None
-        if deviation is None
-        else noise_power(settings.box, pixel_size=optics.pixel_size, deviation=deviation, colour=settings.noise)
-    )
+    power = _noise_power(scene, deviation)
     progress.note(f"signal lost outside the box by delocalisation: {100 * float(sample.signal_lost.mean()):.1f} %")
     progress.start("simulating particle images", settings.count)
     progress.advance(start)
@@ -168,7 +166,7 @@ def _noiseless(scene: _Scene, indices: Tensor) -> FormedImages:
     rotations = parameters.pose.lab_from_particle[indices].float()
     projections = torch.empty(len(indices), scene.settings.box, scene.settings.box)
     states = parameters.state[indices]
-    for state in states.unique().tolist():
+    for state in sorted(set(states.tolist())):
         mine = states == state
         projections[mine] = to_real(extract_slices(scene.references[state], rotations[mine]), width=scene.settings.box)
     return form_images(
@@ -193,7 +191,7 @@ def _signal_sample(scene: _Scene) -> FormedImages:
     """Noiseless images of a sample of the particles, evenly spread over them."""
     sample = min(_SAMPLE, scene.settings.count)
     indices = torch.linspace(0, scene.settings.count - 1, sample).round().long()
-    parts = [_noiseless(scene, some) for some in indices.split(scene.settings.batch)]
+    parts = [_noiseless(scene, some) for some in torch.split(indices, scene.settings.batch)]
     return FormedImages(torch.cat([part.images for part in parts]), torch.cat([part.signal_lost for part in parts]))
 
 
@@ -205,3 +203,11 @@ def _noise_deviation(scene: _Scene, sample: FormedImages) -> float | None:
     if settings.snr is not None:
         return deviation_for_snr(sample.images, snr=settings.snr)
     return noise_deviation(scene.optics, dose=settings.dose)
+
+
+def _noise_power(scene: _Scene, deviation: float | None) -> Float[Tensor, " shells"] | None:
+    """E|n_k|² of the noise in each shell, or None without noise."""
+    if deviation is None:
+        return None
+    settings = scene.settings
+    return noise_power(settings.box, pixel_size=scene.optics.pixel_size, deviation=deviation, colour=settings.noise)
