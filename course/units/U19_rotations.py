@@ -55,8 +55,10 @@ def draw_in_space(axes, matrix, *, title=""):
     """The turned F in three dimensions."""
     for colour, ends in STROKES:
         axes.plot(*(np.asarray(matrix) @ np.array(ends, dtype=float).T), color=colour, lw=4, solid_capstyle="round")
-    axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xlabel="x", ylabel="y", zlabel="z", title=title)
-    axes.set(xticks=[], yticks=[], zticks=[])
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticks=[], yticks=[], zticks=[], title=title)
+    for name, set_label in (("x", axes.set_xlabel), ("y", axes.set_ylabel), ("z", axes.set_zlabel)):
+        set_label(name, labelpad=-12)
+    axes.zaxis.set_rotate_label(False)
     axes.set_box_aspect((1, 1, 1))
 
 
@@ -220,11 +222,11 @@ view_sphere
 # has been carried along twice. Three nested rings do just this. There are twelve ways to choose the axes ($ZYZ$, $ZXZ$, $XYZ$ …; neighbours must differ), each about
 # moving or about fixed axes. The electron microscopist's habit is $ZYZ$, the aeronaut's is $ZYX$ (yaw, pitch, roll).
 #
-# Now predict. In the $ZYZ$ picture, set the middle angle to zero. How many of the three sliders still do something *different* from each other?
+# Now predict. In the $ZYZ$ order, set the middle angle to zero. In how many *independent* ways can small changes of the three angles still turn the object: 1, 2 or 3?
 
 # %% tags=["predict", "blur"]
 # BEGIN SOLUTION
-my_guess = 1
+my_guess = 2
 # END SOLUTION
 predict("U19.lock", my_guess)
 
@@ -258,18 +260,18 @@ my_guess = prediction("U19.lock")
 gimbal = exploration(
     draw_gimbal,
     order=Choice(("ZYZ", "ZYX", "XYZ"), label="order"),
-    first=Slider(-180, 180, 30, label="first angle (°)"),
-    middle=Slider(-180, 180, 60, label="middle angle (°)"),
+    first=Slider(-180, 180, -35, label="first angle (°)"),
+    middle=Slider(-180, 180, 50, label="middle angle (°)"),
     last=Slider(-180, 180, 20, label="last angle (°)"),
 )
 gimbal
 
 # %% [markdown] tags=["blur"]
 # *Figure U19.c. A gimbal. Green: the outer ring and axis 1. Violet: axis 2, carried by the outer ring. Red: axis 3, carried by both. When axes 1 and 3 fall onto the same line, the first and
-# the last slider turn about that same line: only their sum (or difference) matters, and there is no slider left for the third direction. That is **gimbal lock**.*
+# the last slider turn about that same line: only their sum (or difference) matters. That is **gimbal lock**.*
 #
-# At zero the middle slider is still able to leave the lock; the other two do the same thing as each other. So the count is two sliders with one effect, and one that differs. What is lost is a direction:
-# from a locked position there is one way of turning that no small change of the three angles achieves.
+# Two ways are left: about the common line of axes 1 and 3, and about axis 2. The third, about the line perpendicular to both, is out of reach: from a locked position no small change of
+# the angles turns the object that way. To get there, the outer ring would first have to swing by 90°.
 #
 # Nothing is wrong with the *rotation* there. It is the *map* that is bad, just as longitude is bad at the north pole, where one step changes it by a hemisphere. Particles seen from the top
 # ($t=0$) sit exactly there. Programs that average, interpolate or refine the angles themselves stumble; those that use matrices or quaternions do not notice.
@@ -392,8 +394,8 @@ print(f"worst error: arc sine {max(errors['arc sine']):.1e} rad, half angles {ma
 
 # %% tags=["blur"]
 READINGS = {
-    "as RELION means them (ZYZ, then inverted)": lambda angles: geometry.matrix_from_euler(angles, order="ZYZ").mT,
     "forgetting to invert": lambda angles: geometry.matrix_from_euler(angles, order="ZYZ"),
+    "as RELION means them (ZYZ, then inverted)": lambda angles: geometry.matrix_from_euler(angles, order="ZYZ").mT,
     "as ZXZ": lambda angles: geometry.matrix_from_euler(angles, order="ZXZ").mT,
     "as XYZ": lambda angles: geometry.matrix_from_euler(angles, order="XYZ").mT,
     "about fixed axes (zyz)": lambda angles: geometry.matrix_from_euler(angles, order="zyz").mT,
@@ -577,14 +579,18 @@ def ribbon(turns, undone=0.0):
     return middle - across, middle + across
 
 
-def draw_ribbon(axes, turns, undone=0.0):
-    """The belt in space, its two edges in different colours."""
+def draw_ribbon(axes, turns, undone=0.0, *, width=1.2):
+    """The belt in space, its two edges in different colours, in a box of twice this width."""
     left, right = ribbon(turns, undone)
     axes.plot(*left.T, color="C3", lw=2)
     axes.plot(*right.T, color="C0", lw=2)
     for start in range(0, len(left), 4):
         axes.plot(*np.stack([left[start], right[start]]).T, color="0.75", lw=0.8)
-    axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-0.9, 1.6), xticks=[], yticks=[], zticks=[])
+    axes.plot([-0.3, 0.3], [0, 0], [1.6, 1.6], color="k", lw=4)  # the wall
+    axes.plot([0], [0], [0.22], "o", color="k", ms=8)  # the object
+    axes.set(xlim=(-width, width), ylim=(-width, width), zlim=(1.7 - 2 * width, 1.7))
+    axes.set_box_aspect((1, 1, 1), zoom=1.3)
+    axes.set_axis_off()
     axes.view_init(elev=12, azim=-60)
 
 
@@ -594,7 +600,7 @@ def draw_double_cover(angle):
     figure = Figure(figsize=(10, 3.6))
     draw_as_image(figure.add_subplot(1, 3, 1), turn_about("z", angle), title=f"turned by {angle:.0f}° about z")
     belt = figure.add_subplot(1, 3, 2, projection="3d")
-    draw_ribbon(belt, angle / 360)
+    draw_ribbon(belt, angle / 360, width=0.85)
     belt.set(title="a belt from object to wall")
     dial = figure.add_subplot(1, 3, 3)
     circle = np.linspace(0, 2 * np.pi, 200)
@@ -616,7 +622,7 @@ double_cover
 # And the belt after 720°? It has two full twists, and they can be combed out **without turning the object**. With one full twist that is impossible, however you try. Take a belt and a book, and see that it is true.
 
 # %% tags=["blur"]
-figure = plt.figure(figsize=(11, 2.8))
+figure = plt.figure(figsize=(13, 2.8))
 for place, undone in enumerate((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), start=1):
     axes = figure.add_subplot(1, 6, place, projection="3d")
     draw_ribbon(axes, 2.0, undone)
@@ -821,10 +827,13 @@ poses = {
 figure = plt.figure(figsize=(9, 4))
 for place, (title, drawn) in enumerate(poses.items(), start=1):
     axes = figure.add_subplot(1, 2, place, projection="3d")
-    axes.scatter(*geometry.view_direction(drawn).T.numpy(), s=3, color="C0")
-    axes.set_box_aspect((1, 1, 1))
-    axes.set(xticks=[], yticks=[], zticks=[], title=title)
-    axes.view_init(elev=35)
+    views = geometry.view_direction(drawn).numpy()
+    near_side = views[views @ [0.41, -0.71, 0.57] > 0]
+    axes.scatter(*near_side.T, s=4, color="C0", depthshade=False)
+    axes.set_box_aspect((1, 1, 1), zoom=1.3)
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), title=title)
+    axes.set_axis_off()
+    axes.view_init(elev=35, azim=-60)
 
 # %% [markdown] tags=["blur"]
 # *Figure U19.j. Two thousand view directions. Left: longitude, tilt and psi drawn evenly; the poles are crowded. Right: uniform. The remedy for the view is to draw $\cos t$ evenly; the remedy for the whole rotation is shorter: draw four Gaussian
@@ -883,17 +892,22 @@ def draw_grid(order, marked):
     figure = Figure(figsize=(5, 5))
     axes = figure.add_subplot(projection="3d")
     is_marked = parents == marked
-    axes.scatter(*directions[seen & ~is_marked].T, s=120 / 2**order, c=parents[seen & ~is_marked], cmap="tab20", alpha=0.5)
-    axes.scatter(*directions[is_marked].T, s=160 / 2**order, color="k")
-    axes.set_box_aspect((1, 1, 1))
-    axes.set(xticks=[], yticks=[], zticks=[], xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
+    shown = {"s": 150 / 2**order, "depthshade": False}
+    axes.scatter(*directions[seen & ~is_marked].T, c=parents[seen & ~is_marked], cmap="tab20", vmin=0, vmax=19, **shown)
+    axes.scatter(*directions[seen & is_marked].T, color="k", **shown)
+    longitude, height = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(-1, 1, 13))
+    ring = np.sqrt(1 - height**2)
+    axes.plot_wireframe(ring * np.cos(longitude), ring * np.sin(longitude), height, color="0.85", lw=0.4)
+    axes.set_box_aspect((1, 1, 1), zoom=1.25)
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
+    axes.set_axis_off()
     axes.view_init(elev=38, azim=-50)
     step = math.degrees(geometry.grid_spacing(order))
     axes.set_title(f"order {order}: {len(directions)} views, step {step:g}°, {geometry.grid_size(order):,} orientations")
     return figure
 
 
-grid_view = exploration(draw_grid, order=Slider(0, 4, 2, label="order"), marked=Slider(0, 11, 4, label="base pixel"))
+grid_view = exploration(draw_grid, order=Slider(0, 4, 2, label="order"), marked=Slider(0, 11, 3, label="base pixel"))
 grid_view
 
 # %% [markdown] tags=["blur"]
