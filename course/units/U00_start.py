@@ -120,8 +120,8 @@ def draw_phasor(theta):
     waves.plot(angles / np.pi, np.sin(angles), "C1", label="imaginary part: sin θ")
     waves.plot([theta / np.pi] * 2, [x, y], "ko")
     waves.axvline(theta / np.pi, color="0.7")
-    waves.set(xlabel="θ / π", title=f"θ = {theta / np.pi:.3f} π")
-    waves.legend(loc="upper right")
+    waves.set(xlabel="θ / π", ylim=(-1.2, 1.7), title=f"θ = {theta / np.pi:.3f} π")
+    waves.legend(loc="upper right", ncols=2)
     return figure
 
 

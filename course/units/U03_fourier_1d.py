@@ -123,22 +123,22 @@ def draw_winding(frequency):
     left.plot(x, 0.9 * np.cos(2 * np.pi * frequency * x), "C0", lw=0.8)
     left.set(xlabel="x (Å)", title=f"profile and wave, period {1 / frequency:.1f} Å")
     middle.plot(wound.real, wound.imag, "C0", lw=0.9)
-    centre = here / (profile.sum() * pixel_size)
+    centre = 1.7 * here / (profile.sum() * pixel_size)  # at frequency zero the arrow just fits
     middle.plot([0, centre.real], [0, centre.imag], "C3", lw=2)
     middle.plot(centre.real, centre.imag, "C3o")
-    middle.set(aspect="equal", xlim=(-1.8, 1.8), ylim=(-1.8, 1.8), title="wound; red: the mean arrow")
+    middle.set(aspect="equal", xlim=(-1.8, 1.8), ylim=(-1.8, 1.8), title="wound; red: the sum of all arrows")
     right.plot(all_frequencies, np.abs(spectrum), "C3")
     right.plot(frequency, abs(here), "C3o")
     right.set(xlabel="frequency u (1/Å)", title=f"|F(u)| = {abs(here):.2f}, phase {np.angle(here):+.2f} rad")
     return figure
 
 
-winding = exploration(draw_winding, frequency=Slider(0.004, 0.25, 0.047, step=0.001, label="frequency u (1/Å)"))
+winding = exploration(draw_winding, frequency=Slider(0.004, 0.25, 0.085, step=0.001, label="frequency u (1/Å)"))
 winding
 
 # %% [markdown] tags=["blur"]
 # *Figure U03.b. The winding machine. Left: the profile with a wave of the chosen frequency. Middle: the profile wound around the origin, one turn per period; the red
-# arrow is the mean of all its points, up to a constant the transform. Right: its length for every frequency, that is, the amplitude spectrum.*
+# arrow is the sum of all its points, scaled to fit: that is the transform. Right: its length for every frequency, that is, the amplitude spectrum.*
 #
 # At which frequency does the red arrow make its last real effort? Its period is about the size of the finest detail in the profile.
 #
@@ -429,8 +429,8 @@ def draw_ruler(k, kind):
     above.axvspan(0.2, 0.4, color="C1", alpha=0.25, label="5 to 2.5 Å")
     above.axvspan(k * spacing, (k + 1) * spacing, color="C3")
     above.set(xlim=(0, 0.5), yticks=[], xlabel="frequency (1/Å)")
-    above.set_title(f"bin {k}: ({longest:.2f}, {shortest:.3f}] Å, {COUNTS[kind][k]} Fourier pixels of the {kind}", fontsize=11)
-    above.legend(loc="upper left", fontsize=8)
+    above.set_title(f"bin {k}: {shortest:.3f} to {longest:.2f} Å, {COUNTS[kind][k]} Fourier pixels of the {kind}", fontsize=11)
+    above.legend(loc="upper right", fontsize=8)
     below.vlines(1 / edges[1:], 0, 1, color="0.6", lw=0.6)
     below.axvspan(5, 10, color="C0", alpha=0.25)
     below.axvspan(2.5, 5, color="C1", alpha=0.25)
