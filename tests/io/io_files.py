@@ -51,8 +51,8 @@ def particle_set(count=7, box=8, seed=5, *, groups=2) -> ParticleSet:
         Optics(
             pixel_size=1.7,
             voltage_kv=(300.0, 200.0, 120.0)[i],
-            spherical_aberration_mm=2.7 - i,
-            amplitude_contrast=0.1 - 0.03 * i,
+            spherical_aberration_mm=(2.7, 1.4, 0.001)[i],
+            amplitude_contrast=(0.1, 0.07, 0.04)[i],
             name=f"group {i + 1}",
             micrograph_pixel_size=0.85,
             aberrations=Aberrations(beam_tilt=(1e-4 * i, -2e-4), odd_zernike=(0.123456789, -1.5, 2.0), even_zernike=(0.1, 0.2), magnification=(1.01, 0, 0, 0.99)),

@@ -24,7 +24,7 @@ from cryowalk.data.pose import Pose
 from cryowalk.geometry.rotations import euler_from_matrix, matrix_from_euler
 from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.relion_optics import REPEATED, optics_block, read_optics_table, read_repeated_optics
-from cryowalk.io.stacks import ParticleImages, find_stack, image_names, open_images, stack_reference
+from cryowalk.io.stacks import ParticleImages, find_stack, image_names, lies_here, open_images, stack_reference
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numbers
 
@@ -353,8 +353,9 @@ def _names_seen_from(path: Path, names: tuple[str, ...], images: ImageSource | N
         return names
     wanted = {name.rpartition("@")[2]: place for name, place in zip(names, places, strict=True)}
     anew = {}
+    first = (Path(),) if lies_here(path) else ()
     for stack, place in wanted.items():
-        found = find_stack(stack, path)
+        found = find_stack(stack, path, first=first)
         if found is None or not found.samefile(place):
             anew[stack] = stack_reference(place, star=path)
     if not anew:

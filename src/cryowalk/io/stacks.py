@@ -89,12 +89,15 @@ def split_names(
     return stack_of, image_of, tuple(numbers)
 
 
-def find_stack(name: str, star: Path) -> Path | None:
-    """The file a STAR file means by this name, or None: tried from the current directory, the STAR's folder, the folders above it, then beside it."""
+def find_stack(name: str, star: Path, *, first: Sequence[Path] = (Path(),)) -> Path | None:
+    """The file a STAR file means by this name, or None.
+
+    It is looked for from the folders in `first` (the current directory), the STAR's folder, the folders above it, and by its bare name beside the STAR.
+    """
+    folder = Path(os.path.abspath(star)).parent  # noqa: PTH100  symbolic links stay as the user sees them
     for spelling in dict.fromkeys((name, name.removeprefix(">"), name.removesuffix(":mrcs").removesuffix(":mrc"))):
         written = Path(spelling)
-        folder = Path(os.path.abspath(star)).parent  # noqa: PTH100  symbolic links stay as the user sees them
-        for candidate in (written, folder / written, *(above / written for above in folder.parents), folder / written.name):
+        for candidate in (*(start / written for start in (*first, folder, *folder.parents)), folder / written.name):
             try:
                 if candidate.is_file():
                     return candidate
@@ -194,13 +197,15 @@ def _check_sizes(readers: Sequence[MrcStackReader]) -> None:
             )
 
 
+def lies_here(path: str | Path) -> bool:
+    """Whether the path lies in the current directory, which RELION takes as the root of the project."""
+    return Path(os.path.abspath(path)).is_relative_to(Path.cwd())  # noqa: PTH100
+
+
 def stack_reference(stack: str | Path, *, star: str | Path) -> str:
-    """How a STAR file names a stack: from the current directory when the stack lies in it (RELION's rule), otherwise from the STAR's folder."""
-    place = Path(os.path.abspath(stack))  # noqa: PTH100  symbolic links stay as the user sees them
-    here = Path.cwd()
-    if place.is_relative_to(here):
-        return place.relative_to(here).as_posix()
-    return Path(os.path.relpath(place, Path(os.path.abspath(star)).parent)).as_posix()  # noqa: PTH100
+    """How a STAR file names a stack: from the current directory when both lie in it (RELION's rule), otherwise from the STAR's folder."""
+    start = Path.cwd() if lies_here(stack) and lies_here(star) else Path(os.path.abspath(star)).parent  # noqa: PTH100
+    return Path(os.path.relpath(os.path.abspath(stack), start)).as_posix()  # noqa: PTH100
 
 
 def image_names(stack: str | Path, count: int, *, star: str | Path) -> tuple[str, ...]:
