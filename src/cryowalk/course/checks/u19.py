@@ -365,7 +365,7 @@ EXPLANATIONS = (
         question="Why are there two quaternions for every rotation, and what goes wrong if you average quaternions without thinking of it?",
         rubric=("half", "sign", "cancel", "eigenvector"),
         model_answer=(
-            "The angle enters halved, so a full turn brings the rotation back but takes q to −q: the sign of a quaternion means nothing. "
+            "The quaternion holds half the angle, so a full turn brings the rotation back but takes q to −q: the sign of a quaternion means nothing. "
             "Two copies of the same rotation with opposite signs cancel in a plain mean. The moment Σ q qᵀ does not see signs; its largest "
             "eigenvector is the mean."
         ),
