@@ -70,6 +70,21 @@ def test_no_text_becomes_markup(evil_report):
     assert "49&amp;amp;" not in render(evil_report)
 
 
+def test_no_text_of_a_view_can_end_its_script_element():
+    class View:
+        layout = type("Layout", (), {"meta": None})()
+
+        def to_plotly_json(self):
+            return {}
+
+        def to_json(self):
+            return '{"title": "</script><img src=x>"}'
+
+    page = Page(render(view.Report(title="t").with_section("3D", View())))
+    assert not page.named("img")
+    assert ("script", '{"title": "\\u003c/script>\\u003cimg src=x>"}') in page.texts
+
+
 def test_only_the_scripts_that_the_policy_names_can_run(evil_report):
     page = Page(render(evil_report))
     policy = next(meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy")
