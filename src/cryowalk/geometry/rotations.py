@@ -224,11 +224,11 @@ def geodesic_distance(a: Float[Tensor, "*#batch 3 3"], b: Float[Tensor, "*#batch
 
 def distance_matrix(a: Float[Tensor, "n 3 3"], b: Float[Tensor, "m 3 3"]) -> Float[Tensor, "n m"]:
     """Geodesic distances of all pairs, rad: one matrix product for the cosines, and the exact form for the pairs where an arc cosine loses digits."""
-    cosine = ((a.flatten(1) @ b.flatten(1).T) - 1) / 2
-    distance = torch.acos(cosine.clamp(-1, 1))
-    rows, columns = torch.nonzero(cosine.abs() > 0.999, as_tuple=True)
-    if rows.numel():
-        distance = distance.index_put((rows, columns), geodesic_distance(a[rows], b[columns]))
+    limit = 1 - torch.finfo(a.dtype).eps ** 0.4
+    cosine = torch.addmm(a.new_tensor([-0.5]), a.flatten(1), b.flatten(1).T, alpha=0.5)
+    distance = torch.acos(cosine.clamp(-limit, limit))
+    rows, columns = torch.nonzero(cosine.abs() > limit, as_tuple=True)
+    distance[rows, columns] = geodesic_distance(a[rows], b[columns])
     return distance
 
 
