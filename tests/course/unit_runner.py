@@ -85,7 +85,19 @@ def main(source: Path, seeds: list[str]) -> dict:
 
 def sweep(exploration) -> str:
     """What moving every control to its extremes found wrong ("" if nothing)."""
+    import matplotlib.pyplot as plt
     import numpy as np
+
+    from cryowalk.course import explore
+
+    def drawn(figure):
+        # Everything is drawn, but compressing each picture is left out: the unit itself has shown one of them as PNG.
+        figure.canvas.draw()
+        pixels = bytes(figure.canvas.buffer_rgba())
+        plt.close(figure)
+        return b"picture" + pixels[:: len(pixels) // 1000]
+
+    explore.picture = drawn
 
     try:
         box = exploration.widget()
@@ -95,7 +107,7 @@ def sweep(exploration) -> str:
                 if value == slider.value:
                     continue
                 slider.value = value
-                if not bytes(image.value).startswith(b"\x89PNG"):
+                if not bytes(image.value).startswith(b"picture"):
                     return "no picture"
         for values in exploration.corners()[-2:]:
             figure = exploration.draw(**values)

@@ -110,7 +110,7 @@ def _general(u: complex) -> complex:
 
 def _dft(samples: np.ndarray) -> np.ndarray:
     index = np.arange(len(samples))
-    return np.exp(-2j * pi * np.outer(index, index) / len(samples)) @ samples
+    return np.asarray(np.exp(-2j * pi * np.outer(index, index) / len(samples)) @ samples)
 
 
 def _law_tests(answer: Callable[..., Any], seed: int) -> str | None:
