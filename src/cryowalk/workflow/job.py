@@ -108,11 +108,11 @@ class Job:
         """The names of the files that the job has written so far, without its own bookkeeping and RELION's."""
         found = []
         for path in sorted(self.directory.rglob("*")):
-            name = path.relative_to(self.directory).as_posix()
-            is_output = path.is_file() and name.split("/")[0] != CHECKPOINTS and name not in BOOKKEEPING
+            within = path.relative_to(self.directory)
+            is_bookkeeping = CHECKPOINTS in within.parts or path.name in BOOKKEEPING  # also that of stages in sub-directories
             is_unfinished = path.name.startswith(".") or path.name.endswith(".partial")
-            if is_output and not is_unfinished and not external.is_relion_file(name):
-                found.append(name)
+            if path.is_file() and not is_bookkeeping and not is_unfinished and not external.is_relion_file(within.as_posix()):
+                found.append(within.as_posix())
         return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryowalk.core.errors import InputError, StateConflict
+from cryowalk.data.provenance import Provenance
 
 JOB_NAME = "job.json"
 FORMAT = 1
@@ -52,6 +53,18 @@ class Manifest:
             "seed": self.seed,
             "inputs": {name: {"sha256": facts["sha256"]} for name, facts in self.inputs.items()},
         }
+
+    def provenance(self) -> Provenance:
+        """The part of the record that a report shows."""
+        return Provenance(
+            command=" ".join(["cryowalk", *self.arguments]) if self.arguments else f"cryowalk {self.command}",
+            settings=self.settings,
+            versions=self.versions,
+            seed=self.seed,
+            inputs={name: str(facts.get("path", "")) for name, facts in self.inputs.items()},
+            outputs=self.outputs,
+            parents=tuple(str(parent.get("directory", "")) for parent in self.parents),
+        )
 
     def write(self, directory: Path) -> None:
         """Replace the directory's job.json, all or nothing.

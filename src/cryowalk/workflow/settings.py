@@ -11,7 +11,8 @@ class WalkSettings:
     count: Annotated[int, "particles to simulate", "--n", ("min", 2)] = 2000
     box: Annotated[int, "side of the simulated images, pixels", ("min", 16), ("max", 1024)] = 96
     pixel_size: Annotated[
-        float | None, "pixel size, Å; without it a molecule gets a box of one and a half times its diameter, and a map keeps its field of view"
+        float | None,
+        "pixel size, Å; without it a molecule gets a box of one and a half times its diameter, and a map keeps its field of view",
     ] = None
     snr: Annotated[float, "signal-to-noise ratio of the simulated images (ratio of variances)", ("above", 0)] = 0.1
     pose_error_degrees: Annotated[
@@ -19,4 +20,6 @@ class WalkSettings:
     ] = 2.0
     shift_error: Annotated[float, "standard deviation put on each coordinate of the perturbed shifts, Å", ("min", 0)] = 1.0
     symmetry: Annotated[str, "point group imposed on the maps, such as C1, D2 or O", "--sym"] = "C1"
-    mask_radius: Annotated[float | None, "radius of the soft spherical mask of the FSC, Å; without it 0.44 of the box", ("above", 0)] = None
+    mask_radius: Annotated[
+        float | None, "radius of the soft spherical mask of the FSC, Å; without it 0.44 of the box", ("above", 0)
+    ] = None

@@ -1,6 +1,6 @@
 """Stages with files at both ends, shared by the commands and the walk: each works in a job's directory and goes on where a killed run stopped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ from cryowalk.workflow.job import Job
 FLOAT_BYTES = 4
 HALF_MAP_NAMES = ("run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc")
 MAP_NAME = "run_class001.mrc"
-SUM_COPIES = 12  # a padded grid's sums, both halves and the working copies of the division, in bytes per voxel of the padded box
+Specimen = Atoms | Volume | Callable[..., Atoms]
 
 
-def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: float | None = None) -> Atoms | Volume:
-    """The specimen to simulate: atoms of a structure file, a map, or the procedural two-body molecule when neither is given.
+def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: float | None = None) -> Specimen:
+    """The specimen to simulate: atoms of a structure file, a map, or, when neither is given, the procedural molecule as a function of its hinge angle.
 
     Raises
     ------
@@ -45,11 +45,11 @@ def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: 
         return read_map(map_file, voxel_size=voxel_size)
     from cryowalk.microscope.specimen import hinge
 
-    return hinge()
+    return hinge
 
 
 def simulate_particle_files(
-    job: Job, specimen: Atoms | Volume, optics: Optics, settings: ParticleSimulationSettings, *, seed: int
+    job: Job, specimen: Specimen, optics: Optics, settings: ParticleSimulationSettings, *, seed: int
 ) -> tuple[ParticleSet, Truth]:
     """Particles and their truth, written as particles.mrcs, particles.star, truth.star, truth_map.mrc and, for atoms, specimen.cif.
 
@@ -127,4 +127,7 @@ def perturbed(particles: ParticleSet, *, angle: float, shift: float, seed: int) 
 def scores_text(scores: Mapping[str, float | int | str]) -> str:
     """The scores as aligned lines."""
     width = max(map(len, scores), default=0)
-    return "\n".join(f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}" for name, value in scores.items())
+    return "\n".join(
+        f"  {name:<{width}}  {value:.6g}" if isinstance(value, float) else f"  {name:<{width}}  {value}"
+        for name, value in scores.items()
+    )

@@ -130,7 +130,8 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
         specimen = fitted_map(specimen, box=settings.box, pixel_size=settings.pixel_size)
         pixel_size = specimen.voxel_size
     else:
-        pixel_size = settings.pixel_size or fitting_pixel_size(specimen, box=settings.box)
+        atoms = specimen if isinstance(specimen, Atoms) else specimen()
+        pixel_size = settings.pixel_size or fitting_pixel_size(atoms, box=settings.box)
     optics = Optics(pixel_size=pixel_size)
     simulation = ParticleSimulationSettings(count=settings.count, box=settings.box, snr=settings.snr)
     simulated = stages.run(
@@ -141,7 +142,9 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
     )
     particles, truth = read_particles(simulated / "particles.star"), read_truth(simulated / "truth.star")
     if truth.volume is None:
-        raise InputError("the truth of the simulation holds no map", file=simulated / "truth.star", fix="start the walk in a new directory")
+        raise InputError(
+            "the truth of the simulation holds no map", file=simulated / "truth.star", fix="start the walk in a new directory"
+        )
     turned = perturbed(
         particles,
         angle=radians_from_degrees(settings.pose_error_degrees),
@@ -215,7 +218,7 @@ def walk_mask(volume: Volume, settings: WalkSettings) -> Volume:
 def fitting_pixel_size(atoms: Atoms, *, box: int) -> float:
     """A pixel size at which the box is one and a half times the molecule's diameter, Å, rounded to 0.01."""
     positions = atoms.positions.double()
-    diameter = 2 * (positions - positions.mean(dim=0)).norm(dim=-1).max().item()
+    diameter = 2 * float((positions - positions.mean(dim=0)).norm(dim=-1).max())
     return max(0.01, math.ceil(100 * BOX_PER_DIAMETER * diameter / box) / 100)
 
 

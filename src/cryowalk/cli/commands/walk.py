@@ -21,7 +21,6 @@ class WalkFiles:
 
 def run(files: WalkFiles, settings: WalkSettings, context: Context) -> None:
     """Nothing; scores are printed, everything else is in the output directory."""
-    from cryowalk.cli.reports import provenance
     from cryowalk.view import write_report
     from cryowalk.workflow.job import REPORT_NAME, Execution
     from cryowalk.workflow.stages import scores_text
@@ -32,7 +31,7 @@ def run(files: WalkFiles, settings: WalkSettings, context: Context) -> None:
     inputs = WalkInputs(structure=files.structure, map=files.map, particles=files.particles)
     with context.job(files, settings) as job:
         walked = walk(job, inputs, settings, seed=context.seed, execution=execution)
-        report = write_report(walk_report(walked, provenance(job)), job.path(REPORT_NAME))
+        report = write_report(walk_report(walked, job.manifest.provenance()), job.path(REPORT_NAME))
     context.say(scores_text(walked.scores))
     context.say(f"report: {report}")
 
