@@ -1,0 +1,271 @@
+"""Maps by direct Fourier inversion: every image's transform is put into the 3D transform as a central slice, and the sums are divided by the weights.
+
+V̂(k) = Σ CTF X / σ² ÷ Σ CTF² / σ², the least-squares map of images with independent Gaussian noise. Source: Penczek, Methods Enzymol. 482, 73 (2010).
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryowalk.core.errors import CryowalkWarning, StateConflict
+from cryowalk.core.execution import Checkpoint, NoCheckpoint, Progress, SilentProgress, batches
+from cryowalk.data import HalfMaps, ParticleSet, Volume
+from cryowalk.fourier.accumulator import SliceAccumulator
+from cryowalk.fourier.shells import shell_correlation
+from cryowalk.reconstruction.evenness import evening_weights
+from cryowalk.reconstruction.halves import halves_of
+from cryowalk.reconstruction.settings import ReconstructionSettings
+from cryowalk.reconstruction.streaming import Batch, batch_size, checked_batches
+from cryowalk.reconstruction.symmetry import Symmetriser, symmetriser
+from cryowalk.reconstruction.weighting import inverse_noise_power, require_usable, weighted_slices
+
+DEFAULT = ReconstructionSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """Half maps, the map of both halves' sums, and how the halves agree.
+
+    `correlation` is the unmasked Fourier shell correlation of the halves in the shells 0 … n // 2; `used` and `left_out` count images: those without
+    any contrast, and those in neither half, are left out.
+    """
+
+    halves: HalfMaps
+    full: Volume
+    correlation: Float[Tensor, " shells"]
+    used: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What stays the same from the first image to the last."""
+
+    particles: ParticleSet
+    settings: ReconstructionSettings
+    evening: Float[Tensor, "box half"]
+    inverse_noise: Float[Tensor, "groups shells"] | None
+    symmetriser: Symmetriser
+    batches: tuple[tuple[int, list[int]], ...]
+    fingerprint: str
+
+    @property
+    def box(self) -> int:
+        return 0 if self.particles.images is None else self.particles.images.image_shape[0]
+
+    def empty(self) -> SliceAccumulator:
+        return SliceAccumulator(self.box, voxel_size=self.particles.pixel_size, padding=self.settings.padding)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sums:
+    """The working state: what a checkpoint holds. Number of batches done, the two halves' sums, images seen and left out."""
+
+    done: int
+    halves: list[SliceAccumulator | None]
+    seen: list[list[Int[Tensor, " n"]]]
+    left_out: int
+
+
+def reconstruct(
+    particles: ParticleSet,
+    settings: ReconstructionSettings = DEFAULT,
+    *,
+    noise_power: Float[Tensor, "*groups shells"] | None = None,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> HalfMaps:
+    """The two half maps of particles with poses, by direct Fourier inversion with CTF and noise weights, in V (RELION's scale on disk).
+
+    Each particle goes to the half its set names; a set without halves is divided by the generator, or without one in turn. Images are streamed: memory
+    does not grow with their number. `noise_power` is E|n|² in each shell, for each optics group or for all; without it noise is taken as white. Nothing
+    but the division is regularised: where hardly any weight falls the map is damped, and no prior is applied.
+
+    Raises
+    ------
+    InputError
+        If there are no particles, or their images, poses or CTF parameters are missing or not finite.
+    StateConflict
+        If the checkpoint belongs to other particles or settings.
+    """
+    return reconstruct_with_full_map(
+        particles, settings, noise_power=noise_power, generator=generator, progress=progress, checkpoint=checkpoint
+    ).halves
+
+
+def reconstruct_with_full_map(
+    particles: ParticleSet,
+    settings: ReconstructionSettings = DEFAULT,
+    *,
+    noise_power: Float[Tensor, "*groups shells"] | None = None,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Reconstruction:
+    """Both half maps, the map of all particles and the unmasked correlation of the halves, in one pass over the images.
+
+    The full map divides the sums of both halves by the sum of their weights, which weighs each coefficient by how well it was seen; see `reconstruct`.
+
+    Raises
+    ------
+    InputError
+        If there are no particles, or their images, poses or CTF parameters are missing or not finite.
+    StateConflict
+        If the checkpoint belongs to other particles or settings.
+    """
+    progress = progress or SilentProgress()
+    require_usable(particles, settings)
+    work = _plan(particles, settings, noise_power, generator)
+    sums = _sum(work, progress, checkpoint or NoCheckpoint())
+    used = sum(len(seen) for half in sums.seen for seen in half)
+    neither = len(particles) - sum(len(indices) for _, indices in work.batches)
+    _tell(sums, used, neither, progress)
+    return _finish(work, sums, used=used, left_out=sums.left_out + neither)
+
+
+def _plan(
+    particles: ParticleSet,
+    settings: ReconstructionSettings,
+    noise_power: Float[Tensor, "*groups shells"] | None,
+    generator: torch.Generator | None,
+) -> _Work:
+    images = particles.images
+    shape = (1, 1) if images is None else images.image_shape
+    half = halves_of(particles, generator)
+    size = batch_size(settings.memory_budget, shape)
+    todo: list[tuple[int, list[int]]] = []
+    for number in (1, 2):
+        members = (half == number).nonzero().flatten()
+        todo += [(number - 1, members[span.start : span.stop].tolist()) for span in batches(len(members), size)]
+    inverse_noise = inverse_noise_power(noise_power, groups=len(particles.optics), box=shape[0])
+    return _Work(
+        particles=particles,
+        settings=settings,
+        evening=evening_weights(particles[half > 0], box=shape[0], settings=settings, inverse_noise=inverse_noise),
+        inverse_noise=inverse_noise,
+        symmetriser=symmetriser(settings.symmetry),
+        batches=tuple(todo),
+        fingerprint=_fingerprint(particles, settings, half, noise_power),
+    )
+
+
+def _fingerprint(
+    particles: ParticleSet, settings: ReconstructionSettings, half: Int[Tensor, " n"], noise_power: Tensor | None
+) -> str:
+    digest = hashlib.sha256(repr(sorted(asdict(settings).items())).encode())
+    pose, defocus = particles.pose, particles.defocus
+    parts = [half, particles.optics_index, noise_power]
+    parts += [] if pose is None else [pose.lab_from_particle, pose.shift]
+    parts += [] if defocus is None else [defocus.major, defocus.minor, defocus.azimuth, defocus.phase_shift]
+    for part in parts:
+        if part is not None:
+            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(repr((particles.optics, particles.image_names)).encode())
+    return digest.hexdigest()
+
+
+def _sum(work: _Work, progress: Progress, checkpoint: Checkpoint) -> _Sums:
+    sums = _resumed(work, checkpoint.load())
+    progress.start("reconstruct", sum(len(indices) for _, indices in work.batches))
+    progress.advance(sum(len(indices) for _, indices in work.batches[: sums.done]))
+    todo = work.batches[sums.done :]
+    for (half, indices), batch in zip(todo, checked_batches(work.particles, [indices for _, indices in todo]), strict=True):
+        accumulator = sums.halves[half] or work.empty()
+        sums.halves[half] = accumulator
+        _add(work, accumulator, batch)
+        sums.seen[half].append(batch.fingerprints)
+        sums.left_out += batch.left_out
+        sums.done += 1
+        if not isinstance(checkpoint, NoCheckpoint):
+            checkpoint.save(_state(work, sums))
+        progress.advance(len(indices))
+    return sums
+
+
+def _add(work: _Work, accumulator: SliceAccumulator, batch: Batch) -> None:
+    pose = work.particles.pose
+    if len(batch.indices) == 0 or pose is None:
+        return
+    slices, weights = weighted_slices(
+        batch.images,
+        work.particles,
+        batch.indices,
+        settings=work.settings,
+        evening=work.evening,
+        inverse_noise=work.inverse_noise,
+    )
+    rotations = pose.lab_from_particle[batch.indices]
+    for operator in work.symmetriser.inserted.to(rotations):
+        accumulator.add(slices, weights, rotations @ operator)
+
+
+def _state(work: _Work, sums: _Sums) -> Mapping[str, Any]:
+    return {
+        "fingerprint": work.fingerprint,
+        "done": sums.done,
+        "left_out": sums.left_out,
+        "sums": [None if half is None else half.state() for half in sums.halves],
+        "seen": [torch.cat(half) if half else torch.empty(0, dtype=torch.long) for half in sums.seen],
+    }
+
+
+def _resumed(work: _Work, state: Mapping[str, Any] | None) -> _Sums:
+    if state is None:
+        return _Sums(done=0, halves=[None, None], seen=[[], []], left_out=0)
+    if state.get("fingerprint") != work.fingerprint:
+        raise StateConflict(
+            "the checkpoint belongs to another reconstruction",
+            expected="the same particles, poses, CTF parameters and settings as when it was started",
+            fix="give another output directory, or remove this one to begin again",
+        )
+    return _Sums(
+        done=state["done"],
+        halves=[None if half is None else SliceAccumulator.from_state(half) for half in state["sums"]],
+        seen=[[half] for half in state["seen"]],
+        left_out=state["left_out"],
+    )
+
+
+def _tell(sums: _Sums, used: int, neither: int, progress: Progress) -> None:
+    if sums.left_out:
+        progress.note(f"{sums.left_out} images without any contrast were left out")
+    if neither:
+        progress.note(f"{neither} particles belong to neither half and were left out")
+    first, second = (torch.cat(half) if half else torch.empty(0, dtype=torch.long) for half in sums.seen)
+    if len(first) == 0 or len(second) == 0:
+        warnings.warn(
+            f"{'both halves are' if used == 0 else 'one half is'} empty: its map is zero and the half maps say nothing about resolution",
+            CryowalkWarning,
+            stacklevel=3,
+        )
+    shared = int(torch.isin(second, first).sum())
+    if shared:
+        warnings.warn(
+            f"{shared} images are in both halves: the halves are not independent, and their correlation is too high",
+            CryowalkWarning,
+            stacklevel=3,
+        )
+
+
+def _finish(work: _Work, sums: _Sums, *, used: int, left_out: int) -> Reconstruction:
+    volumes: list[Volume] = []
+    both: SliceAccumulator | None = None
+    for half in sums.halves:
+        accumulator = half or work.empty()
+        work.symmetriser.apply(accumulator)
+        volumes.append(accumulator.to_volume())
+        if both is None:
+            both = accumulator
+        else:
+            both.merge(accumulator)
+    full = volumes[0] if both is None else both.to_volume()
+    halves = HalfMaps(first=volumes[0], second=volumes[1])
+    correlation = shell_correlation(halves.first.voxels, halves.second.voxels)
+    return Reconstruction(halves=halves, full=full, correlation=correlation, used=used, left_out=left_out)

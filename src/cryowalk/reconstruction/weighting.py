@@ -1,0 +1,152 @@
+"""What one image contributes to a map: its centred transform times CTF/σ², and the weight CTF²/σ² of each coefficient."""
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from cryowalk.core.errors import InputError, ShapeError
+from cryowalk.data import Defocus, Optics, ParticleSet, Pose
+from cryowalk.fourier.filters import shift_phases, weights_on_spectrum
+from cryowalk.fourier.transform import to_fourier
+from cryowalk.microscope.lens import contrast_transfer
+from cryowalk.reconstruction.settings import ReconstructionSettings
+
+
+def weighted_slices(
+    images: Float[Tensor, "n h w"],
+    particles: ParticleSet,
+    indices: Int[Tensor, " n"],
+    *,
+    settings: ReconstructionSettings,
+    evening: Float[Tensor, "h half"],
+    inverse_noise: Float[Tensor, "groups shells"] | None,
+) -> tuple[Complex[Tensor, "n h half"], Float[Tensor, "n h half"]]:
+    """Numerator CTF · X · w and denominator CTF² · w of each coefficient of each image, the particle's origin moved to the image's.
+
+    Premultiplied images carry one CTF already, so their numerator is X · w. The weights w are `evening`, which all images share, times 1/σ² in each shell
+    of each optics group.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    pose = _pose(particles)
+    pixel_size = particles.pixel_size
+    phases = shift_phases(size, -pose.shift[indices].to(images), pixel_size=pixel_size)
+    slices = to_fourier(images).mul_(phases)
+    weights = torch.empty_like(slices.real)
+    groups = particles.optics_index[indices]
+    for group in sorted(set(groups.tolist())):
+        members, optics = (groups == group).nonzero().flatten(), particles.optics[group]
+        chosen: slice | Tensor = slice(None) if len(members) == len(groups) else members
+        transfer = _transfer(optics, particles.defocus, indices[members], size=size, settings=settings)
+        common = evening if inverse_noise is None else evening * weights_on_spectrum(inverse_noise[group], size=size)
+        if transfer is None:
+            weights[chosen] = common
+            slices[chosen] *= common
+        else:
+            weighted = transfer * common
+            weights[chosen] = weighted * transfer
+            slices[chosen] *= common if optics.is_premultiplied else weighted
+    return slices, weights
+
+
+def _transfer(
+    optics: Optics,
+    defocus: Defocus | None,
+    indices: Int[Tensor, " n"],
+    *,
+    size: tuple[int, int],
+    settings: ReconstructionSettings,
+) -> Float[Tensor, "n h half"] | None:
+    if settings.ctf == "none":
+        return None
+    if defocus is None:
+        raise InputError(
+            "the particles have no CTF parameters",
+            expected="defocus values in every row",
+            fix="estimate them first, or give --ctf none if the images have no CTF",
+        )
+    transfer = contrast_transfer(optics, _single_precision(defocus[indices]), size=size)
+    return transfer.abs() if settings.ctf == "phase-flipped" else transfer
+
+
+def _single_precision(defocus: Defocus) -> Defocus:
+    """The defocus whose CTF comes in float32, as the images do; phases are in float64 whatever it is."""
+    b_factor, scale = defocus.b_factor, defocus.scale
+    return Defocus(
+        major=defocus.major.float(),
+        minor=defocus.minor.float(),
+        azimuth=defocus.azimuth.float(),
+        phase_shift=defocus.phase_shift.float(),
+        b_factor=None if b_factor is None else b_factor.float(),
+        scale=None if scale is None else scale.float(),
+    )
+
+
+def _pose(particles: ParticleSet) -> Pose:
+    if particles.pose is None:
+        raise InputError(
+            "the particles have no poses",
+            expected="orientation angles and origins in every row",
+            fix="refine them first (cryowalk refine)",
+        )
+    return particles.pose
+
+
+def require_usable(particles: ParticleSet, settings: ReconstructionSettings) -> None:
+    """Refuse particles that cannot make a map.
+
+    Raises
+    ------
+    InputError
+        If there are none, or their images, poses or CTF parameters are missing or not finite.
+    ShapeError
+        If the images are not square.
+    """
+    if len(particles) == 0:
+        raise InputError(
+            "there are no particles to reconstruct", expected="at least one", fix="look at the selection that made this set"
+        )
+    if particles.images is None:
+        raise InputError("the particles have no images", fix="read them from a STAR file whose rlnImageName column names a stack")
+    height, width = particles.images.image_shape
+    if height != width:
+        raise ShapeError(f"particle images must be square: got {height} × {width} (height × width)", fix="crop or pad them first")
+    pose = _pose(particles)
+    finite = torch.isfinite(pose.lab_from_particle).all(dim=(-2, -1)) & torch.isfinite(pose.shift).all(dim=-1)
+    _all_finite(finite, particles, "pose")
+    if settings.ctf != "none":
+        _transfer(particles.optics[0], particles.defocus, torch.tensor([0]), size=(height, width), settings=settings)
+        defocus = particles.defocus
+        if defocus is not None:
+            _all_finite(torch.isfinite(defocus.major + defocus.minor + defocus.azimuth + defocus.phase_shift), particles, "CTF")
+
+
+def _all_finite(finite: Tensor, particles: ParticleSet, what: str) -> None:
+    if not bool(finite.all()):
+        place = int((~finite).nonzero()[0])
+        name = f" ({particles.image_names[place]})" if particles.image_names else ""
+        raise InputError(f"the {what} of particle {place + 1}{name} is not finite", fix="remove this particle or correct its row")
+
+
+def inverse_noise_power(
+    noise_power: Float[Tensor, "*groups shells"] | None, *, groups: int, box: int
+) -> Float[Tensor, "groups shells"] | None:
+    """1/σ² in each shell of each optics group, scaled to a mean of 1; a spectrum given once holds for all groups.
+
+    Raises
+    ------
+    InputError
+        If there is not one positive number a shell, or not one spectrum a group.
+    """
+    if noise_power is None:
+        return None
+    power = noise_power.double()
+    power = power.expand(groups, -1) if power.ndim == 1 else power
+    if tuple(power.shape) != (groups, box // 2 + 1):
+        raise InputError(
+            f"the noise power has the shape {tuple(noise_power.shape)}",
+            expected=f"({groups}, {box // 2 + 1}): one value for each optics group and each shell from 0 to Nyquist",
+        )
+    if not bool(((power > 0) & torch.isfinite(power)).all()):
+        raise InputError("the noise power must be above zero and finite in every shell", fix="estimate it from more images")
+    inverse = 1 / power
+    return (inverse / inverse.mean()).float()
