@@ -78,7 +78,7 @@ def guinier(volume: Volume | Mapping[str, Volume], *, b_factor: float | None = N
     """Guinier plot: ln of the root mean square amplitude of each Fourier shell against 1/d², with the slope of a B-factor (Å²) if one is given.
 
     An amplitude that falls as exp(−B k²/4) is a straight line of slope −B/4; it means something beyond 10 Å, where the molecule's
-    shape no longer rules.
+    shape no longer rules. The map must be a cube.
 
     Source: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003), eq. 17 and fig. 11.
     """

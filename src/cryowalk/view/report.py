@@ -100,7 +100,6 @@ def write_report(report: Report, path: str | Path) -> Path:
 def render(report: Report) -> str:
     """The page as text; the same report gives the same characters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     sections: list[dict[str, Any]] = [
         {"heading": section.heading, "parts": [_part(part) for part in section.parts]} for section in report.sections
@@ -114,8 +113,8 @@ def render(report: Report) -> str:
         report=report,
         sections=sections,
         policy=_policy(scripts),
-        style=Markup(_asset("report.css")),
-        scripts=[Markup(script) for script in scripts],
+        style=_asset("report.css"),
+        scripts=scripts,
         command=report.provenance.command if report.provenance else "",
         settings=_settings_rows(report.provenance),
     )
@@ -175,11 +174,9 @@ def _figure_address(figure: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(figure)).decode("ascii")
 
 
-def _view_data(view: Any) -> Any:
-    """The view as JSON that cannot end the script element around it."""
-    from markupsafe import Markup
-
-    return Markup(view.to_json().replace("<", "\\u003c"))
+def _view_data(view: Any) -> str:
+    """The view as JSON that cannot end the script element around it: no character of it can open or close a tag."""
+    return str(view.to_json()).replace("<", "\\u003c")
 
 
 def _policy(scripts: tuple[str, ...]) -> str:

@@ -127,7 +127,7 @@ def _layout(surfaces: list[_Surface], description: str) -> dict[str, Any]:
         "yaxis": axis("y", 1),
         "zaxis": axis("z", 2),
         "aspectmode": "data",
-        "camera": {"center": {"x": 0.0, "y": 0.0, "z": -0.12}, "eye": {"x": 1.3, "y": -1.4, "z": 0.85}},
+        "camera": {"center": {"x": 0.0, "y": 0.0, "z": -0.12}, "eye": {"x": 1.4, "y": -1.5, "z": 0.9}},
     }
     return {
         "scene": scene,
