@@ -680,7 +680,40 @@ for sign in (1, -1):
 # 2. Write $q^{-1}$. (Turn by $-\theta$; or: a quaternion times its inverse is 1.)
 # 3. Multiply $q\,r\,q^{-1}$, one product at a time, keeping the order.
 #
-# Answer with the three coordinates of the point.
+# Fill in the step sheet, one unit with its sign on each line (such as `"-j"`). It is followed line by line, with nothing but the table.
+
+# %% tags=["predict", "blur"]
+# steps = {"q": "...", "inverse of q": "...", "q r": "...", "q r times the inverse": "..."}
+# BEGIN SOLUTION
+steps = {"q": "k", "inverse of q": "-k", "q r": "j", "q r times the inverse": "-i"}
+# END SOLUTION
+predict("U19.steps", steps)
+
+# %% tags=["blur"]
+TABLE = {"ii": "-1", "jj": "-1", "kk": "-1", "ij": "k", "jk": "i", "ki": "j", "ji": "-k", "kj": "-i", "ik": "-j"}
+
+
+def times(first, second):
+    """The product of two signed units, by the table."""
+    units = first.lstrip("-") + second.lstrip("-")
+    product = units.replace("1", "") or "1"
+    product = TABLE.get(product, product)
+    is_negative = (first + second + product).count("-") % 2 == 1
+    return "-" * is_negative + product.lstrip("-")
+
+
+steps = {name: text.replace(" ", "").replace("−", "-").lstrip("+") for name, text in prediction("U19.steps").items()}
+lines = {
+    "q lies along the axis": steps["q"].lstrip("-") == "k",
+    "q times its inverse is 1": times(steps["q"], steps["inverse of q"]) == "1",
+    "q r follows from the table": steps["q r"] == times(steps["q"], "i"),
+    "the last product follows from the table": steps["q r times the inverse"] == times(steps["q r"], steps["inverse of q"]),
+}
+for name, holds in lines.items():
+    print("✔" if holds else "✘ look again:", name)
+
+# %% [markdown] tags=["blur"]
+# Now answer with the three coordinates of the point.
 
 # %% tags=["blur"]
 # BEGIN SOLUTION
@@ -756,7 +789,7 @@ for axis, degrees in (((0, 0, 2), 180), ((1, 1, 0), 90)):
 # | | numbers | to apply to a vector | to compose | to average or draw at random |
 # |---|---|---|---|---|
 # | matrix | 9 | 9 products | 27 products | mend afterwards (SVD) |
-# | quaternion | 4 | about 24 | 16 products | natural |
+# | quaternion | 4 | 15 to 32 products | 16 products | natural |
 # | rotation vector | 3 | through a matrix | through another form | natural near a mean |
 # | Euler angles | 3 | through a matrix | through a matrix | do not |
 #
