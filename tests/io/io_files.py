@@ -55,7 +55,12 @@ def particle_set(count=7, box=8, seed=5, *, groups=2) -> ParticleSet:
             amplitude_contrast=(0.1, 0.07, 0.04)[i],
             name=f"group {i + 1}",
             micrograph_pixel_size=0.85,
-            aberrations=Aberrations(beam_tilt=(1e-4 * i, -2e-4), odd_zernike=(0.123456789, -1.5, 2.0), even_zernike=(0.1, 0.2), magnification=(1.01, 0, 0, 0.99)),
+            aberrations=Aberrations(
+                beam_tilt=(1e-4 * i, -2e-4),
+                odd_zernike=(0.123456789, -1.5, 2.0),
+                even_zernike=(0.1, 0.2),
+                magnification=(1.01, 0, 0, 0.99),
+            ),
             extra={"rlnMtfFileName": f"mtf {i}.star"},
         )
         for i in range(groups)
@@ -66,7 +71,14 @@ def particle_set(count=7, box=8, seed=5, *, groups=2) -> ParticleSet:
         optics_index=torch.arange(count) % groups,
         images=ImageStack(pixels=torch.randn(count, box, box, generator=g), pixel_size=1.7),
         pose=Pose(lab_from_particle=matrix_from_euler(angles), shift=uniform(count, 2, low=-9, high=9)),
-        defocus=Defocus(major=major, minor=major - 300, azimuth=uniform(count, low=-1.5, high=1.5), phase_shift=uniform(count), b_factor=uniform(count, high=50), scale=uniform(count, low=0.5)),
+        defocus=Defocus(
+            major=major,
+            minor=major - 300,
+            azimuth=uniform(count, low=-1.5, high=1.5),
+            phase_shift=uniform(count),
+            b_factor=uniform(count, high=50),
+            scale=uniform(count, low=0.5),
+        ),
         half=torch.arange(count) % 2 + 1,
         class_number=torch.arange(count) % 3 + 1,
         micrograph_names=tuple(f"mic {i // 3}.mrc" for i in range(count)),

@@ -19,9 +19,14 @@ def test_a_file_appears_whole_with_what_was_written(tmp_path):
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     target = tmp_path / "x"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 

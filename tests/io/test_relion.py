@@ -11,7 +11,13 @@ from scipy.spatial.transform import Rotation
 
 from cryowalk.core.errors import CryowalkWarning, InputError, SafetyRefusal
 from cryowalk.data.optics import Optics
-from cryowalk.io.relion import lab_from_particle_from_relion, particle_block, read_particles, relion_from_lab_from_particle, write_particles
+from cryowalk.io.relion import (
+    lab_from_particle_from_relion,
+    particle_block,
+    read_particles,
+    relion_from_lab_from_particle,
+    write_particles,
+)
 from cryowalk.io.star import read_star
 
 
@@ -35,7 +41,9 @@ def same(one, other, *, digits=1e-6):
 
 
 def test_relion_s_angles_are_the_transpose_of_scipy_s(generator):
-    angles = torch.rand(50, 3, generator=generator, dtype=torch.float64) * torch.tensor([360.0, 180.0, 360.0]) - torch.tensor([180.0, 0.0, 180.0])
+    angles = torch.rand(50, 3, generator=generator, dtype=torch.float64) * torch.tensor([360.0, 180.0, 360.0]) - torch.tensor(
+        [180.0, 0.0, 180.0]
+    )
     ours = lab_from_particle_from_relion(angles)
     theirs = Rotation.from_euler("ZYZ", angles.numpy(), degrees=True).as_matrix().transpose(0, 2, 1)
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
@@ -51,7 +59,10 @@ def test_relion_s_matrix_written_out():
     assert float(a[0, 2]) == pytest.approx(-np.cos(np.radians(psi)) * st)
 
 
-@pytest.mark.parametrize(("written", "read"), [((30, 0, 50), (0, 0, 80)), ((30, 180, 50), (0, 180, 20)), ((0, 0, -170), (0, 0, -170)), ((100, 0, 100), (0, 0, -160))])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [((30, 0, 50), (0, 0, 80)), ((30, 180, 50), (0, 180, 20)), ((0, 0, -170), (0, 0, -170)), ((100, 0, 100), (0, 0, -160))],
+)
 def test_where_only_one_turn_is_defined_it_is_psi(written, read):
     matrix = lab_from_particle_from_relion(torch.tensor(written, dtype=torch.float64))
     got = relion_from_lab_from_particle(matrix)
@@ -130,7 +141,9 @@ def test_relion_30_columns_become_optics_groups(project):
 
 def test_optics_groups_of_one_name_are_merged_and_renumbered(project):
     stack(project / "s.mrcs")
-    text = STAR.replace("1 one 300.0 2.7 0.1 1.7 8\n", "7 one 300.0 2.7 0.1 1.7 8\n3 two 200.0 2.7 0.1 1.7 8\n5 one 300.0 2.7 0.1 1.7 8\n")
+    text = STAR.replace(
+        "1 one 300.0 2.7 0.1 1.7 8\n", "7 one 300.0 2.7 0.1 1.7 8\n3 two 200.0 2.7 0.1 1.7 8\n5 one 300.0 2.7 0.1 1.7 8\n"
+    )
     for i, group in enumerate((5, 3, 7), start=1):
         text = text.replace(f"00000{i}@s.mrcs 1 ", f"00000{i}@s.mrcs {group} ")
     (project / "p.star").write_text(text)
@@ -190,7 +203,9 @@ def test_many_stacks_are_one_source(project):
     rows = [(i, j) for i in range(3) for j in range(3 + i)]
     order = np.random.default_rng(1).permutation(len(rows))
     head = STAR[: STAR.index("000001@")]
-    text = head + "".join(f"{rows[k][1] + 1:06d}@s{rows[k][0]}.mrcs 1 10000.5 9900.5 30.0 10.0 20.0 30.0 1.5 -2.5\n" for k in order)
+    text = head + "".join(
+        f"{rows[k][1] + 1:06d}@s{rows[k][0]}.mrcs 1 10000.5 9900.5 30.0 10.0 20.0 30.0 1.5 -2.5\n" for k in order
+    )
     (project / "p.star").write_text(text)
     particles = read_particles("p.star")
     wanted = torch.stack([torch.from_numpy(arrays[rows[k][0]][rows[k][1]]) for k in order])
@@ -288,7 +303,9 @@ def test_real_tables_of_every_version(real_data, project, name, pixel_size, volt
     for label in set(before) & set(after):
         if label.startswith("rln") and before[label] != after[label]:
             apart = np.array(before[label], float) - np.array(after[label], float)
-            assert np.abs((apart + 180) % 360 - 180 if "Angle" in label else apart).max() < 2e-6, label  # RELION leaves angles beyond a half turn
+            assert np.abs((apart + 180) % 360 - 180 if "Angle" in label else apart).max() < 2e-6, (
+                label
+            )  # RELION leaves angles beyond a half turn
 
 
 def test_real_particles_of_two_programs_agree_on_images(real_data):

@@ -18,6 +18,18 @@ from cryowalk.io.opening import read_text
 
 LARGEST_COORDINATE = 1e5  # Å
 PDB_RANGE = (-999.999, 9999.999)  # Å, what eight characters hold
+REQUIRED_COLUMNS = (
+    "id",
+    "type_symbol",
+    "label_alt_id",
+    "label_asym_id",
+    "Cartn_x",
+    "Cartn_y",
+    "Cartn_z",
+    "occupancy",
+    "B_iso_or_equiv",
+    "auth_seq_id",
+)  # fmt: skip  without any of them gemmi finds no atoms and says nothing
 _MMCIF = re.compile(r"\A(?:\s|#[^\n]*\n)*data_", re.IGNORECASE)
 
 
@@ -76,7 +88,11 @@ def _structure(text: str, path: Path, *, cif: bool) -> Any:
     try:
         if not cif:
             return gemmi.read_pdb_string(text)
-        return gemmi.make_structure_from_block(gemmi.cif.read_string(text)[0])
+        block = gemmi.cif.read_string(text)[0]
+        absent = [label for label in REQUIRED_COLUMNS if not block.find_loop(f"_atom_site.{label}")]
+        if len(absent) in range(1, len(REQUIRED_COLUMNS)):
+            raise InputError(f"the atom_site loop lacks {', '.join(absent)}", file=path, fix="write the file with these columns")
+        return gemmi.make_structure_from_block(block)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"the structure cannot be read: {printable(error)}",
@@ -92,6 +108,7 @@ def _flat(structure: Any) -> dict[str, NDArray[Any]]:
 
     flat = gemmi.FlatStructure(structure)
     flat.strings_as_numbers = False
+    deuterium = np.array(flat.element_names) == b"D"
     names = (
         "pos",
         "elements",
@@ -106,7 +123,8 @@ def _flat(structure: Any) -> dict[str, NDArray[Any]]:
         "model_num",
         "serials",
     )
-    return {name: np.array(getattr(flat, name)) for name in names}
+    columns = {name: np.array(getattr(flat, name)) for name in names}
+    return columns | {"elements": np.where(deuterium, 1, columns["elements"])}
 
 
 def _texts(column: NDArray[Any]) -> tuple[str, ...]:

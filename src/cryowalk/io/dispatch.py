@@ -73,7 +73,7 @@ def _read_mrc(header: MrcHeader, pixel_size: float | None) -> Readable:
     return ImageStack(pixels=pixels, pixel_size=size)
 
 
-def write(thing: Readable, path: str | Path) -> None:
+def write(thing: object, path: str | Path) -> None:
     """Write a thing in the format that everyone reads it in: maps and images as MRC, tables as STAR, atoms as PDB or mmCIF; all or nothing.
 
     Raises

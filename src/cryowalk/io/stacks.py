@@ -92,12 +92,14 @@ def split_names(
 def find_stack(name: str, star: Path, *, first: Sequence[Path] = (Path(),)) -> Path | None:
     """The file a STAR file means by this name, or None.
 
-    It is looked for from the folders in `first` (the current directory), the STAR's folder, the folders above it, and by its bare name beside the STAR.
+    It is looked for from the folders in `first` (the current directory), the STAR's folder, the folders above it (where the name has a folder of its
+    own), and by its bare name beside the STAR.
     """
     folder = Path(os.path.abspath(star)).parent  # noqa: PTH100  symbolic links stay as the user sees them
     for spelling in dict.fromkeys((name, name.removeprefix(">"), name.removesuffix(":mrcs").removesuffix(":mrc"))):
         written = Path(spelling)
-        for candidate in (*(start / written for start in (*first, folder, *folder.parents)), folder / written.name):
+        above = folder.parents if len(written.parts) > 1 else ()
+        for candidate in (*(start / written for start in (*first, folder, *above)), folder / written.name):
             try:
                 if candidate.is_file():
                     return candidate

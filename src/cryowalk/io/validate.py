@@ -13,7 +13,7 @@ from cryowalk.core.errors import CryowalkError, CryowalkWarning, InputError, pri
 from cryowalk.core.execution import ImageSource, batches
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
-from cryowalk.io.kinds import kind_of
+from cryowalk.io.kinds import foreign_words, kind_of
 from cryowalk.io.mrc import LARGEST_VALUE, MrcStackReader, read_array
 from cryowalk.io.mrc_header import MrcHeader, read_header
 from cryowalk.io.relion import read_particles
@@ -66,9 +66,9 @@ def _faults_of_kind(path: Path) -> list[Fault]:
         return []
     if kind == "star":
         return _star_faults(path)
-    raise InputError(
-        "the file is of no kind known here", file=path, expected="an MRC, STAR, PDB or mmCIF file, compressed or not"
-    )
+    words = foreign_words(path)
+    what = f"this is {words}" if words else "the file is of no kind known here"
+    raise InputError(what, file=path, expected="an MRC, STAR, PDB or mmCIF file, compressed or not")
 
 
 def _mrc_faults(header: MrcHeader) -> list[Fault]:
@@ -77,6 +77,9 @@ def _mrc_faults(header: MrcHeader) -> list[Fault]:
     found = [Fault(path=path, what=note, is_serious=False) for note in header.notes]
     if not all(header.voxel_sizes[:2]):
         found.append(Fault(path=path, what="the header does not give the pixel size", is_serious=False))
+    elif not header.is_stack and header.size[2] > 1 and max(header.voxel_sizes) > min(header.voxel_sizes) * 1.001:
+        sizes = " × ".join(f"{size:g}" for size in header.voxel_sizes)
+        found.append(Fault(path=path, what=f"the voxels are not cubes: {sizes} Å", is_serious=False))
     if header.size[0] != header.size[1] and header.is_stack:
         found.append(
             Fault(path=path, what=f"the images are not square: {header.size[0]} × {header.size[1]} px", is_serious=False)
