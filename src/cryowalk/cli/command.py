@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -10,7 +11,8 @@ class Command:
     """A command: `run(files, settings, context)` is called with an instance of each dataclass.
 
     `files` is the dataclass of what goes in and out; a field called `output` is the output, every other `Path` is an input that must exist. `settings`
-    is a room's frozen Settings, or None. `details` is text below the summary in `--help`.
+    is a room's frozen Settings, or None. `details` is text below the summary in `--help`. `report` draws the report of a
+    finished job again from its directory and manifest; without one, scores, maps, half maps and particles are shown as far as they are there.
     """
 
     name: str
@@ -19,3 +21,4 @@ class Command:
     files: type
     settings: type | None = None
     details: str = ""
+    report: Callable[[Path, Any], Path] | None = None

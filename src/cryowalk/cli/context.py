@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ class Context:
         if not self.quiet:
             sys.stdout.write(text + "\n")
 
-    def emit(self, facts: Mapping[str, Any], *, words: Callable[[], str], as_json: bool) -> None:
+    def emit(self, facts: Mapping[str, Any] | Sequence[Any], *, words: Callable[[], str], as_json: bool) -> None:
         """Write the result to standard output: as JSON and nothing else, or in words."""
         sys.stdout.write((json.dumps(finite(facts), indent=1, ensure_ascii=False) if as_json else words()) + "\n")
 

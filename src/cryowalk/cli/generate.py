@@ -2,7 +2,9 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, get_args, get_origin
@@ -12,7 +14,7 @@ import typer
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.cli.fields import Field, field_from, fields_of, is_path
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import CryowalkWarning, InputError, UsageError
 from cryowalk.workflow.executors import set_threads, usable_cores
 from cryowalk.workflow.external import external_job, is_external_job
 from cryowalk.workflow.progress import WorkProgress, stream_display
@@ -140,17 +142,36 @@ def run_command(command: Command, values: Mapping[str, Any], *, given: set[str])
     set_threads(values["threads"] or usable_cores())
     with stop_on_signals() as request:
         progress = WorkProgress([] if values["quiet"] else [stream_display()], request=request)
-        output = values.get("output")
-        folder = Path(values["pipeline_control"]) if values["pipeline_control"] else output
-        is_relion = isinstance(folder, Path) and (values["pipeline_control"] is not None or is_external_job(folder))
+        folder = _relion_folder(values)
+        markers = external_job(folder, progress=progress) if folder is not None else nullcontext()
         try:
-            if is_relion and isinstance(folder, Path):
-                with external_job(folder, progress=progress):
-                    _run(command, values, given, progress=progress)
-            else:
+            with _told_warnings(progress, every=values["debug"]), markers:
                 _run(command, values, given, progress=progress)
         finally:
             progress.finish()
+
+
+def _relion_folder(values: Mapping[str, Any]) -> Path | None:
+    """The directory of the External job that this command is, or None."""
+    if values["pipeline_control"]:
+        return Path(values["pipeline_control"])
+    output = values.get("output")
+    return output if isinstance(output, Path) and is_external_job(output) else None
+
+
+@contextmanager
+def _told_warnings(progress: WorkProgress, *, every: bool) -> Iterator[None]:
+    """Warnings of ours are told as facts, in the log too; those of other packages only with `--debug`."""
+
+    def tell(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        progress.note(f"warning: {message}" if issubclass(category, CryowalkWarning) else f"{category.__name__}: {message}")
+
+    with warnings.catch_warnings():
+        if not every:
+            warnings.simplefilter("ignore")
+        warnings.simplefilter("always", CryowalkWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def _run(command: Command, values: Mapping[str, Any], given: set[str], *, progress: WorkProgress) -> None:

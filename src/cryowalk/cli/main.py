@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from cryowalk.cli.command import Command
 from cryowalk.cli.registry import GROUPS, REGISTRY, Entry, entry_for
 from cryowalk.core.errors import CryowalkError, Stopped, printable
 
@@ -99,12 +100,18 @@ def build(entry: Entry | None, *, complete: bool = False) -> typer.Typer:
 
 
 def _whole(entry: Entry) -> tuple[Callable[..., None], Callable[[str], str]]:
-    from importlib import import_module
-
     from cryowalk.cli.generate import command_function, same_name
 
-    command = import_module(f"cryowalk.cli.commands.{entry.module}").COMMAND
+    command = load_command(entry)
     return command_function(command), same_name(command)
+
+
+def load_command(entry: Entry) -> Command:
+    """The command of an entry; its module is imported now."""
+    from importlib import import_module
+
+    command: Command = import_module(f"cryowalk.cli.commands.{entry.module}").COMMAND
+    return command
 
 
 def _summary_only(entry: Entry) -> Callable[..., None]:

@@ -1,0 +1,131 @@
+"""`cryowalk convert`: maps, stacks, STAR files and structures from one form to another."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.core.errors import UsageError
+
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertFiles:
+    """What to convert to what; the ending of the output's name decides."""
+
+    input: Annotated[Path, "MRC, STAR, PDB or mmCIF file, compressed or not", "--i"]
+    output: Annotated[Path, "file to write: .mrc, .mrcs, .star, .pdb or .cif"]
+    pixel_size: Annotated[float | None, "pixel or voxel size of the output, Å (a new header value; no resampling)"] = None
+    mode: Annotated[Literal["float32", "float16"], "how MRC values are stored"] = "float32"
+    box: Annotated[int | None, "side of the map made from a structure, voxels; large enough for it unless given"] = None
+
+
+def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
+    """Nothing; the output is written, all or nothing.
+
+    Raises
+    ------
+    UsageError
+        If there is no way from the one form to the other.
+    """
+    from cryowalk.io.kinds import kind_of
+
+    context.verify(files.input)
+    if files.output.exists() and files.output.samefile(files.input):
+        raise UsageError("input and output are the same file", file=files.input, fix="give another --o")
+    kind, suffix = kind_of(files.input), files.output.suffix.lower()
+    if kind == "structure" and suffix in STRUCTURES:
+        words = _structure(files)
+    elif kind == "structure" and suffix in (".mrc", ".map"):
+        words = _structure_to_map(files)
+    elif kind == "star" and suffix == ".star":
+        words = _table(files)
+    elif kind == "mrc" and suffix in (".mrc", ".mrcs", ".map"):
+        words = _mrc(files, context)
+    else:
+        raise UsageError(
+            f"there is no way from {files.input.name} ({kind}) to {files.output.name}",
+            expected="structure → .pdb, .cif or .mrc; STAR → .star; MRC → .mrc or .mrcs",
+        )
+    context.say(f"{files.output}: {words}")
+
+
+def _structure(files: ConvertFiles) -> str:
+    from cryowalk.io import read_atoms, write_atoms
+
+    atoms = read_atoms(files.input)
+    write_atoms(atoms, files.output)
+    return f"{len(atoms)} atoms"
+
+
+def _structure_to_map(files: ConvertFiles) -> str:
+    from cryowalk.io import read_atoms, write_map
+    from cryowalk.microscope.specimen import needed_box, potential
+
+    if files.pixel_size is None:
+        raise UsageError("a map needs a voxel size", fix="give --pixel-size (Å)")
+    atoms = read_atoms(files.input)
+    box = files.box or needed_box(atoms, voxel_size=files.pixel_size)
+    write_map(potential(atoms, box=box, voxel_size=files.pixel_size), files.output)
+    return f"potential of {len(atoms)} atoms, {box} voxels of {files.pixel_size:g} Å"
+
+
+def _table(files: ConvertFiles) -> str:
+    """A table in today's form: particles of RELION 3.0 to 5 become RELION 3.1 with optics groups; other tables keep their text."""
+    from cryowalk.io import read_particles, read_star, write_particles, write_star
+
+    star = read_star(files.input)
+    if any("rlnImageName" in block.columns for block in star.blocks):
+        particles = read_particles(files.input, images="ignore", pixel_size=files.pixel_size)
+        write_particles(particles, files.output)
+        return f"{len(particles)} particles in {len(particles.optics)} optics groups (RELION 3.1)"
+    write_star(star, files.output)
+    return f"{len(star.blocks)} blocks"
+
+
+def _mrc(files: ConvertFiles, context: Context) -> str:
+    from cryowalk.io import MrcStackReader, MrcStackWriter, read_header
+
+    header = read_header(files.input)
+    size = files.pixel_size or header.pixel_size
+    if not size:
+        raise UsageError("the header does not give the pixel size", file=files.input, fix="give --pixel-size (Å)")
+    if not header.is_stack:
+        return _map(files, size)
+    from cryowalk.core.execution import batches
+
+    reader = MrcStackReader(files.input)
+    writer = MrcStackWriter(files.output, image_shape=reader.image_shape, pixel_size=size, sample_format=files.mode)
+    context.progress.start("converting", reader.count)
+    try:
+        for span in batches(reader.count, max(1, 2**24 // (reader.image_shape[0] * reader.image_shape[1]))):
+            writer.write(reader.read(span))
+            context.progress.advance(len(span))
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    return f"{reader.count} images, {files.mode}, {size:g} Å"
+
+
+def _map(files: ConvertFiles, size: float) -> str:
+    """A map or micrograph, its values as they stand in the file."""
+    from cryowalk.io import read_array, read_header, write_array
+    from cryowalk.io.maps import map_origin
+
+    header = read_header(files.input)
+    array = read_array(files.input)
+    origin = map_origin(header, voxel_sizes=(size, size, size))
+    write_array(array, files.output, voxel_size=size, origin=origin, sample_format=files.mode)
+    return f"{' × '.join(map(str, reversed(array.shape)))} voxels, {files.mode}, {size:g} Å"
+
+
+COMMAND = Command(
+    name="convert",
+    summary="Convert maps, stacks, STAR files and structures.",
+    run=run,
+    files=ConvertFiles,
+    details="The ending of --o decides: structure to .pdb, .cif or a map; RELION 3.0 to 5 STAR to RELION 3.1; MRC of any mode, byte order or compression to plain MRC.",
+)

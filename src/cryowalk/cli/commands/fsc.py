@@ -1,0 +1,72 @@
+"""`cryowalk fsc`: Fourier shell correlation of two maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.core.units import degrees_from_radians
+
+if TYPE_CHECKING:
+    from cryowalk.data import Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonFiles:
+    """The two maps, and by what they are compared."""
+
+    first: Annotated[Path, "a map, MRC", "A.MRC"]
+    second: Annotated[Path, "another map on the same grid, MRC", "B.MRC"]
+    mask: Annotated[Path | None, "mask by which both are multiplied; its edge must be soft", "--in_mask"] = None
+    align: Annotated[bool, "turn and move the second map onto the first before"] = False
+    pixel_size: Annotated[float | None, "voxel size of both maps, Å, instead of that of the headers"] = None
+    json: Annotated[bool, "print JSON"] = False
+
+
+def run(files: ComparisonFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
+    """Nothing; the resolutions and the curve are printed."""
+    from cryowalk.io import read_map
+    from cryowalk.validation import align, compare_maps
+
+    context.verify(files.first, files.second, files.mask)
+    first, second = (read_map(path, voxel_size=files.pixel_size) for path in (files.first, files.second))
+    mask = None if files.mask is None else read_mask(files.mask, voxel_size=files.pixel_size)
+    facts: dict[str, object] = {}
+    if files.align:
+        found = align(second, first)
+        second = found.volume
+        facts = {"alignment_angle_degrees": degrees_from_radians(found.angle), "alignment_shift_angstrom": found.shift.tolist()}
+    curve = compare_maps(first, second, mask=mask)
+    facts = {
+        "resolution_0.143_angstrom": curve.resolution(at=0.143),
+        "resolution_0.5_angstrom": curve.resolution(at=0.5),
+        **facts,
+        "frequency": curve.frequency.tolist(),
+        "fsc": curve.correlation.tolist(),
+    }
+    context.emit(facts, words=lambda: in_words(facts), as_json=files.json)
+
+
+def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
+    """The mask in an MRC file: a factor without a unit, so the scale of maps does not apply to it."""
+    from cryowalk.data import Volume
+    from cryowalk.io import read_map
+
+    mask = read_map(path, voxel_size=voxel_size)
+    return Volume(voxels=mask.voxels * mask.voxel_size, voxel_size=mask.voxel_size, origin=mask.origin)
+
+
+def in_words(facts: dict[str, object]) -> str:
+    """The resolutions, and the curve as a table."""
+    lines = [f"{name:<28}{value:.4g}" for name, value in facts.items() if isinstance(value, float)]
+    frequency, correlation = facts["frequency"], facts["fsc"]
+    if isinstance(frequency, list) and isinstance(correlation, list):
+        lines.append(f"{'1/Å':>8} {'Å':>8} {'FSC':>8}")
+        lines += [
+            f"{k:8.4f} {1 / k if k else float('inf'):8.2f} {value:8.4f}" for k, value in zip(frequency, correlation, strict=True)
+        ]
+    return "\n".join(lines)
+
+
+COMMAND = Command(name="fsc", summary="Compare two maps by Fourier shell correlation.", run=run, files=ComparisonFiles)

@@ -1,0 +1,121 @@
+"""`cryowalk project`: projections of a map along the poses of a STAR file."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cryowalk.data import ParticleSet, Volume
+
+BATCH = 64  # images made at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionFiles:
+    """The map, the poses, and where the images go."""
+
+    map: Annotated[Path, "map to project, MRC", "--i", "--in_3dref"]
+    poses: Annotated[Path, "STAR file with the poses (and optics, for --ctf)", "--ang", "--in_parts"]
+    output: Annotated[Path, "root of the names: ROOT.star and ROOT.mrcs are written"]
+    ctf: Annotated[bool, "apply each particle's CTF"] = False
+    padding: Annotated[int, "how many times the Fourier grid is finer than the box", "--pad"] = 2
+
+
+def run(files: ProjectionFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
+    """Nothing; ROOT.star and ROOT.mrcs are written.
+
+    Raises
+    ------
+    InputError
+        If the poses, or with --ctf the defocus values, are missing, or the pixel sizes differ.
+    """
+    from cryowalk.io import MrcStackReader, MrcStackWriter, read_map, read_particles, write_particles
+    from cryowalk.io.stacks import image_names
+
+    context.verify(files.map, files.poses)
+    volume = read_map(files.map)
+    particles = read_particles(files.poses, images="ignore")
+    _check(volume, particles, files)
+    stack, star = root_names(files.output)
+    box = volume.voxels.shape[-1]
+    writer = MrcStackWriter(stack, image_shape=(box, box), pixel_size=volume.voxel_size)
+    try:
+        context.progress.start("projecting", len(particles))
+        for images in _batches(volume, particles, files):
+            writer.write(images)
+            context.progress.advance(len(images))
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    named = particles.with_images(MrcStackReader(stack), image_names(stack, len(particles), star=star))
+    write_particles(named, star)
+    context.say(f"{star}: {len(particles)} images of {box} px")
+
+
+def root_names(root: Path) -> tuple[Path, Path]:
+    """The names of the stack and the STAR file of a root; in a directory they are called `projections`."""
+    if root.is_dir():
+        root = root / "projections"
+    root = root.with_suffix("") if root.suffix in (".star", ".mrcs") else root
+    return root.with_name(root.name + ".mrcs"), root.with_name(root.name + ".star")
+
+
+def _check(volume: "Volume", particles: "ParticleSet", files: ProjectionFiles) -> None:
+    if particles.pose is None:
+        raise InputError("the particles have no poses", file=files.poses, expected="rlnAngleRot, rlnAngleTilt and rlnAnglePsi")
+    if files.ctf and particles.defocus is None:
+        raise InputError("the particles have no defocus values", file=files.poses, expected="rlnDefocusU for --ctf")
+    for group in particles.optics:
+        if not math.isclose(group.pixel_size, volume.voxel_size, rel_tol=1e-3):
+            raise InputError(
+                f"the particles have pixels of {group.pixel_size:g} Å, the map voxels of {volume.voxel_size:g} Å",
+                file=files.poses,
+                fix="rescale the map to the pixel size of the particles",
+            )
+
+
+def _batches(volume: "Volume", particles: "ParticleSet", files: ProjectionFiles) -> Iterator["Tensor"]:
+    import torch
+
+    from cryowalk.core.execution import batches
+    from cryowalk.fourier.filters import shift_phases
+    from cryowalk.fourier.slices import extract_slices, prepare_volume
+    from cryowalk.fourier.transform import to_real
+    from cryowalk.microscope.image_formation import form_images
+
+    box = volume.voxels.shape[-1]
+    reference = prepare_volume(volume, padding=files.padding)
+    for span in batches(len(particles), BATCH):
+        chosen = particles[span.start : span.stop]
+        if chosen.pose is None:
+            return
+        slices = extract_slices(reference, chosen.pose.lab_from_particle.to(volume.voxels))
+        if not files.ctf or chosen.defocus is None:
+            shift = shift_phases((box, box), chosen.pose.shift.to(volume.voxels), pixel_size=volume.voxel_size)
+            yield to_real(slices * shift, width=box)
+            continue
+        flat = to_real(slices, width=box)
+        images = torch.empty_like(flat)
+        for number, optics in enumerate(chosen.optics):
+            mine = chosen.optics_index == number
+            if mine.any():
+                images[mine] = form_images(flat[mine], optics, chosen.defocus[mine], shift=chosen.pose.shift[mine]).images
+        yield images
+
+
+COMMAND = Command(
+    name="project",
+    summary="Project a map along the poses of a STAR file.",
+    run=run,
+    files=ProjectionFiles,
+    details="With --ctf images form on a canvas large enough that the CTF does not wrap round, and are cropped.",
+)

@@ -1,0 +1,90 @@
+"""`cryowalk score`: how far a stage's result is from the truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.core.errors import InputError
+
+if TYPE_CHECKING:
+    from cryowalk.data import HalfMaps, ParticleSet, Pose, Truth, Volume
+    from cryowalk.data.optics import Defocus
+
+Stage = Literal["map", "reconstruct", "poses", "ctf", "particles"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreFiles:
+    """The result, and the truth."""
+
+    stage: Annotated[Stage, "what is scored: a map (or reconstruct), poses, ctf, or all that particles carry", "STAGE"]
+    result: Annotated[
+        Path, "the result: a map, a half map, the directory of a reconstruction, or a STAR file of particles", "--i"
+    ]
+    truth: Annotated[Path, "the truth: truth.star, a map, or a STAR file of particles"]
+    mask: Annotated[Path | None, "mask for maps", "--in_mask"] = None
+    align: Annotated[bool, "turn and move a map onto the truth before"] = False
+    json: Annotated[bool, "print JSON"] = False
+
+
+def run(files: ScoreFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
+    """Nothing; the scores are printed."""
+    from cryowalk.cli.commands.fsc import read_mask
+    from cryowalk.validation import score
+    from cryowalk.workflow.stages import scores_text
+
+    if files.result.is_file():
+        context.verify(files.result, files.truth, files.mask)
+    result, truth = read_result(files.stage, files.result), read_the_truth(files.truth)
+    mask = None if files.mask is None else read_mask(files.mask)
+    scores = score(result, truth, mask=mask, alignment="rigid" if files.align else "none")
+    context.emit(scores, words=lambda: scores_text(scores), as_json=files.json)
+
+
+def read_result(stage: str, path: Path) -> "HalfMaps | Volume | ParticleSet | Pose | Defocus":
+    """The result of a stage, as what is scored.
+
+    Raises
+    ------
+    InputError
+        If the file does not hold what the stage gives.
+    """
+    from cryowalk.io import read_half_maps, read_map, read_particles
+    from cryowalk.workflow.stages import read_half_map_files
+
+    if stage in ("map", "reconstruct"):
+        if path.is_dir():
+            return read_half_map_files(path)
+        other = path.with_name(path.name.replace("half1", "half2"))
+        return read_half_maps(path, other) if other != path and other.is_file() else read_map(path)
+    particles = read_particles(path, images="ignore")
+    if stage == "particles":
+        return particles
+    part = particles.pose if stage == "poses" else particles.defocus
+    if part is None:
+        raise InputError(f"the particles have no {'poses' if stage == 'poses' else 'defocus values'}", file=path)
+    return part
+
+
+def read_the_truth(path: Path) -> "Truth | ParticleSet":
+    """The truth in a file: a truth.star, a map, or particles that are taken as true.
+
+    Raises
+    ------
+    InputError
+        If the file holds none of these.
+    """
+    from cryowalk.data import ParticleSet, Truth, Volume
+    from cryowalk.io import read
+
+    thing = read(path)
+    if isinstance(thing, Volume):
+        return Truth(volume=thing)
+    if isinstance(thing, (Truth, ParticleSet)):
+        return thing
+    raise InputError("this holds no truth", file=path, expected="truth.star, a map, or a STAR file of particles")
+
+
+COMMAND = Command(name="score", summary="Score a stage's result against the truth.", run=run, files=ScoreFiles)

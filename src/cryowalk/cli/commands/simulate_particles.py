@@ -1,0 +1,60 @@
+"""`cryowalk simulate particles`: particle images of a specimen, with their truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.microscope.settings import ParticleSimulationSettings
+
+DEFAULT_PIXEL_SIZE = 1.5  # Å; the procedural specimen then fits into the default box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationFiles:
+    """The specimen, the microscope, and where the images go."""
+
+    output: Annotated[Path, "directory of the simulated particles"]
+    structure: Annotated[
+        Path | None, "specimen: a PDB or mmCIF file; without this and --map, the procedural two-body molecule"
+    ] = None
+    map: Annotated[Path | None, "specimen: a map in V, an MRC file"] = None
+    pixel_size: Annotated[
+        float | None, f"pixel size, Å; that of the map, or {DEFAULT_PIXEL_SIZE}, unless given", ("above", 0)
+    ] = None
+    voltage_kv: Annotated[float, "acceleration voltage, kV", "--kv"] = 300.0
+    spherical_aberration_mm: Annotated[float, "spherical aberration, mm", "--cs", ("min", 0)] = 2.7
+    amplitude_contrast: Annotated[float, "amplitude contrast", "--q0"] = 0.1
+
+
+def run(files: SimulationFiles, settings: ParticleSimulationSettings, context: Context) -> None:
+    """Nothing; particles.star, particles.mrcs, truth.star and truth_map.mrc are in the output directory."""
+    from cryowalk.cli.reports import write_directory_report
+    from cryowalk.data import Optics, Volume
+    from cryowalk.microscope.simulate.parameters import check_settings
+    from cryowalk.workflow.stages import read_specimen, simulate_particle_files
+
+    check_settings(settings)
+    with context.job(files, settings) as job:
+        specimen = read_specimen(structure=files.structure, map_file=files.map)
+        pixel_size = files.pixel_size or (specimen.voxel_size if isinstance(specimen, Volume) else DEFAULT_PIXEL_SIZE)
+        optics = Optics(
+            pixel_size=pixel_size,
+            voltage_kv=files.voltage_kv,
+            spherical_aberration_mm=files.spherical_aberration_mm,
+            amplitude_contrast=files.amplitude_contrast,
+        )
+        simulate_particle_files(job, specimen, optics, settings, seed=context.seed)
+        write_directory_report(job.directory, job.manifest)
+    context.say(f"{files.output / 'particles.star'}: {settings.count} particles of {settings.box} px at {pixel_size:g} Å")
+
+
+COMMAND = Command(
+    name="simulate particles",
+    summary="Simulate particle images with their truth.",
+    run=run,
+    files=SimulationFiles,
+    settings=ParticleSimulationSettings,
+    details="Writes particles.star, particles.mrcs, truth.star and truth_map.mrc, which RELION opens.",
+)
