@@ -43,7 +43,7 @@ def unit(monkeypatch):
 
 
 def test_hints_grow_with_the_attempts_and_stop_at_the_last(unit):
-    messages = [course.check("U95.1", 1.0).message for _ in range(4)]
+    messages = [course.check("U95.1", 1.0 + wrong).message for wrong in range(4)]
     assert [message.splitlines()[-1] for message in messages] == [
         "Hint 1 of 3: first",
         "Hint 2 of 3: second",
@@ -51,6 +51,15 @@ def test_hints_grow_with_the_attempts_and_stop_at_the_last(unit):
         "Hint 3 of 3: third",
     ]
     assert course.hints("U95.1").startswith("1. first\n2. second\n3. third")
+
+
+def test_the_same_answer_again_costs_no_hint(unit):
+    messages = [course.check("U95.1", 1.0).message for _ in range(3)]
+    assert set(messages) == {messages[0]}
+    assert "Hint 1 of 3" in messages[0]
+    assert "Hint 2 of 3" in course.check("U95.1", lambda x: x + 1).message
+    assert "Hint 2 of 3" in course.check("U95.1", lambda x: x + 1).message
+    assert "Hint 3 of 3" in course.check("U95.1", lambda x: x + 2).message
 
 
 def test_an_empty_answer_is_no_attempt(unit):

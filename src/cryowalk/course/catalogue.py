@@ -152,6 +152,7 @@ def check_answer(exercise_id: str, answer: str) -> Verdict:
     UsageError
         If there is no such exercise, or if its answer is code, which only the notebook can check.
     """
+    exercise_id = exercise_id[:1].upper() + exercise_id[1:]
     asked = exercise(exercise_id)
     if asked.kind in {"code", "debug"}:
         raise UsageError(

@@ -4,10 +4,13 @@ How to write exercises and units: docs/guide/course.md. The exercises of unit U0
 EXERCISES (and, where the unit asks for an explanation in the learner's own words, a tuple EXPLANATIONS).
 """
 
+import hashlib
+import marshal
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from types import CodeType
 from typing import Any, Literal
 
 from cryowalk.core.errors import UsageError
@@ -134,10 +137,14 @@ def check(exercise_id: str, answer: Any, *, seed: int | None = None) -> Verdict:
     if is_missing(answer):
         return Verdict(passed=False, message=f"{exercise_id}: there is no answer here yet.")
     verdict = asked.check(answer, _seed(seed))
+    mark = _fingerprint(answer)
 
     def record_attempt(record: store.Record) -> None:
         entry = record["exercises"].setdefault(exercise_id, {"attempts": 0, "passed": False})
-        entry["attempts"] = int(entry.get("attempts", 0)) + 1
+        if entry.get("answer") != mark:
+            # The same answer again, as when a notebook is run from the top, costs no hint.
+            entry["attempts"] = int(entry.get("attempts", 0)) + 1
+        entry["answer"] = mark
         entry["last"] = store.now()
         if verdict.passed:
             entry["passed"] = True
@@ -259,6 +266,15 @@ def explain(name: str, text: str, *, rubric: Iterable[str] | None = None, model_
 
 def _seed(seed: int | None) -> int:
     return store.learner_seed() if seed is None else seed
+
+
+def _fingerprint(answer: Any) -> str:
+    """A short mark that tells two answers apart; a function is known by its code."""
+    code = getattr(answer, "__code__", None)
+    content = (
+        marshal.dumps(code.replace(co_filename="", co_firstlineno=1)) if isinstance(code, CodeType) else repr(answer).encode()
+    )
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
