@@ -21,7 +21,6 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from cryowalk import geometry
 from cryowalk.course import Choice, Slider, check, explain, exploration, parameters, predict, prediction
@@ -189,7 +188,7 @@ def pose_of(rot, tilt, psi):
 def draw_view(rot, tilt, psi):
     """The globe of the particle with its view direction, and the picture on the camera."""
     r = pose_of(rot, tilt, psi)
-    figure = Figure(figsize=(9, 4))
+    figure = plt.figure(figsize=(9, 4))
     globe = figure.add_subplot(1, 2, 1, projection="3d")
     draw_in_space(globe, np.eye(3), title="the particle and its globe")
     longitude, height = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(-1, 1, 13))
@@ -238,7 +237,7 @@ def draw_gimbal(order, first, middle, last):
     turns = [turn_about(axis.lower(), angle) for axis, angle in zip(order, (first, middle, last), strict=True)]
     carried = [np.eye(3), turns[0], turns[0] @ turns[1]]
     axes_now = [frame @ vectors[axis] for frame, axis in zip(carried, order, strict=True)]
-    figure = Figure(figsize=(9, 4.4))
+    figure = plt.figure(figsize=(9, 4.4))
     space = figure.add_subplot(1, 2, 1, projection="3d")
     circle = np.linspace(0, 2 * np.pi, 90)
     for colour, pivot, other, frame, size in (
@@ -422,7 +421,7 @@ def draw_reading(reading, rot, tilt, psi):
     angles = torch.tensor([rot, tilt, psi], dtype=torch.float64).deg2rad()
     right, read = READINGS["as RELION means them (ZYZ, then inverted)"](angles), READINGS[reading](angles)
     error = math.degrees(geometry.geodesic_distance(right, read))
-    figure = Figure(figsize=(11, 3.4))
+    figure = plt.figure(figsize=(11, 3.4))
     (left, middle, text) = figure.subplots(1, 3, width_ratios=(1, 1, 1.7))
     draw_as_image(left, right, title="the particle")
     draw_as_image(middle, read, title=f"misread by {error:.1f}°" if error > 0.05 else "read rightly")
@@ -597,7 +596,7 @@ def draw_ribbon(axes, turns, undone=0.0, *, width=1.2):
 def draw_double_cover(angle):
     """The turned F, a belt that hangs from it, and the quaternion in the plane of w and z."""
     half = math.radians(angle) / 2
-    figure = Figure(figsize=(10, 3.6))
+    figure = plt.figure(figsize=(10, 3.6))
     draw_as_image(figure.add_subplot(1, 3, 1), turn_about("z", angle), title=f"turned by {angle:.0f}° about z")
     belt = figure.add_subplot(1, 3, 2, projection="3d")
     draw_ribbon(belt, angle / 360, width=0.85)
@@ -638,7 +637,7 @@ print(f"both ends of the belt stay where they are while it is combed (they move 
 # %% tags=["blur"]
 def draw_belt(undone):
     """The belt with two twists, partly combed out."""
-    figure = Figure(figsize=(4, 4))
+    figure = plt.figure(figsize=(4, 4))
     draw_ribbon(figure.add_subplot(projection="3d"), 2.0, undone)
     return figure
 
@@ -922,7 +921,7 @@ def draw_grid(order, marked):
     directions = so3_grid.healpix_directions(order).numpy()
     parents = np.arange(len(directions)) >> (2 * order)
     seen = directions @ [0.5, -0.6, 0.62] > -0.05
-    figure = Figure(figsize=(5, 5))
+    figure = plt.figure(figsize=(5, 5))
     axes = figure.add_subplot(projection="3d")
     is_marked = parents == marked
     shown = {"s": 150 / 2**order, "depthshade": False}
