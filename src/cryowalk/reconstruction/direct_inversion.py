@@ -193,7 +193,7 @@ def _add(work: _Work, accumulator: SliceAccumulator, batch: Batch) -> None:
     pose = work.particles.pose
     if len(batch.indices) == 0 or pose is None:
         return
-    slices, weights = weighted_slices(
+    found = weighted_slices(
         batch.images,
         work.particles,
         batch.indices,
@@ -201,9 +201,10 @@ def _add(work: _Work, accumulator: SliceAccumulator, batch: Batch) -> None:
         evening=work.evening,
         inverse_noise=work.inverse_noise,
     )
-    rotations = pose.lab_from_particle[batch.indices]
+    rotations = pose.lab_from_particle[batch.indices].to(found.weights)
+    shift = pose.shift[batch.indices].to(found.weights)
     for operator in work.symmetriser.inserted.to(rotations):
-        accumulator.add(slices, weights, rotations @ operator)
+        accumulator.add(found.slices, found.weights, rotations @ operator, factor=found.factor, shift=-shift)
 
 
 def _state(work: _Work, sums: _Sums) -> Mapping[str, Any]:

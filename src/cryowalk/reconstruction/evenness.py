@@ -1,7 +1,6 @@
 """Weights of coefficients that even out how densely the Fourier grid is filled.
 
-A grid point averages the coefficients around it. Where their weights rise steeply with frequency (next to the origin, where CTFs start near zero and
-slices cross), that average leans outwards and is wrong by several percent. A factor that depends on |k| alone leaves the least-squares map as it is, so coefficients
+A grid point averages the coefficients around it. Where their weights rise steeply with frequency (where CTFs start near zero, and between the rings that they share), that average leans outwards and is wrong by several percent. A factor that depends on |k| alone leaves the least-squares map as it is, so coefficients
 are scaled until their weights per volume are alike.
 
 Source: Pipe & Menon, Magn. Reson. Med. 41, 179 (1999), for why gridding wants an even density.
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from cryowalk.data import Defocus, Optics, ParticleSet
 from cryowalk.fourier.filters import weights_on_spectrum
-from cryowalk.fourier.grids import frequency_radius
 from cryowalk.fourier.shells import shell_frequency
 from cryowalk.microscope.lens import aberration_phase
 from cryowalk.reconstruction.settings import ReconstructionSettings
@@ -31,10 +29,10 @@ def evening_weights(
     settings: ReconstructionSettings,
     inverse_noise: Float[Tensor, "groups shells"] | None,
 ) -> Float[Tensor, "box half"]:
-    """The factor |k| / mean(CTF²/σ²) of each coefficient, about 1 in the mean.
+    """The factor 1 / mean(CTF²/σ²) of each coefficient's shell, about 1 in the mean.
 
-    Slices through the origin fill space in proportion to 1/|k|. The mean powers are rounded to 1/64 of an octave, so that the order in which particles
-    are summed cannot change them.
+    That slices through the origin fill space in proportion to 1/|k| is `SliceAccumulator`'s own concern. The factors are rounded to 1/64 of an octave,
+    so that the order in which particles are summed cannot change them.
     """
     frequency = shell_frequency(box, pixel_size=particles.pixel_size, dtype=torch.float64)
     power = torch.zeros_like(frequency)
@@ -44,9 +42,7 @@ def evening_weights(
         power += total if inverse_noise is None else total * inverse_noise[group].double()
     power = power.clamp_min(LEAST_POWER * float(power.mean()))
     inverse = torch.exp2(((power.mean() / power).log2() * STEPS_PER_OCTAVE).round() / STEPS_PER_OCTAVE)
-    ramp = frequency_radius((box, box), pixel_size=1.0, dtype=torch.float64) * 2
-    ramp[0, 0] = 1 / box  # that of a quarter pixel: the origin stands for its whole pixel
-    return (ramp * weights_on_spectrum(inverse, size=(box, box))).float()
+    return weights_on_spectrum(inverse.float(), size=(box, box))
 
 
 def _summed_power(

@@ -22,7 +22,7 @@ class Symmetriser:
     """A point group, divided: operators inserted with each image, and steps of grid operators applied to the sums one after the other."""
 
     inserted: Float[Tensor, "cosets 3 3"]
-    steps: tuple[Float[Tensor, "operators 3 3"], ...]
+    steps: tuple[Float[Tensor, "_ 3 3"], ...]
 
     def apply(self, accumulator: SliceAccumulator) -> None:
         """Add the sums' turned copies to them, in place."""
@@ -57,18 +57,21 @@ def _make_canonical(accumulator: SliceAccumulator) -> None:
     sums[:, :, 1] = (sums[:, :, 1] + _conjugated(sums[:, :, 1].flip(0, 1))) / 2
 
 
-def _conjugated(sums: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
-    return sums * sums.new_tensor([1.0, -1.0, 1.0])
+def _conjugated(sums: Float[Tensor, "*shape parts"]) -> Float[Tensor, "*shape parts"]:
+    """Sums (real, imaginary, weight …) of the Friedel mates."""
+    mates = sums.clone()
+    mates[..., 1] = -mates[..., 1]
+    return mates
 
 
-def _add_turned(source: Float[Tensor, "kz ky kx 3"], operator: Float[Tensor, "3 3"], accumulator: SliceAccumulator) -> None:
+def _add_turned(source: Float[Tensor, "kz ky kx parts"], operator: Float[Tensor, "3 3"], accumulator: SliceAccumulator) -> None:
     """Add F(h k) to the sums at k, plane by plane, where F are canonical sums and their Friedel mates."""
     margin = accumulator.grid.margin
     across = torch.arange(-margin, margin + 1, device=source.device)
     kx = torch.arange(margin + 1, device=source.device)
     turn = operator.round().to(device=source.device, dtype=torch.long)
     rows, columns = source.shape[1], source.shape[2]
-    flat = source.reshape(-1, 3)
+    flat = source.reshape(-1, source.shape[-1])
     own_share = torch.where(kx == 0, 0.5, 1.0).to(source)[None, :, None]
     for plane, kz in enumerate(across.tolist()):
         x, y, z = (turn[axis, 0] * kx + turn[axis, 1] * across[:, None] + turn[axis, 2] * kz for axis in range(3))
@@ -94,7 +97,7 @@ def _coset_representatives(group: Float[Tensor, "g 3 3"], subgroup: Float[Tensor
     return torch.stack(chosen)
 
 
-def _steps(subgroup: Float[Tensor, "h 3 3"]) -> tuple[Float[Tensor, "operators 3 3"], ...]:
+def _steps(subgroup: Float[Tensor, "h 3 3"]) -> tuple[Float[Tensor, "_ 3 3"], ...]:
     """Right transversals of a chain of subgroups from the identity to the whole: Σ over a group of 24 takes 2 + 2 + 3 + 2 − 4 turned copies, not 23."""
     reached = torch.eye(3, dtype=subgroup.dtype)[None]
     steps: list[Tensor] = []

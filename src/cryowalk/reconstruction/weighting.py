@@ -1,15 +1,25 @@
 """What one image contributes to a map: its centred transform times CTF/σ², and the weight CTF²/σ² of each coefficient."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.data import Defocus, Optics, ParticleSet, Pose
-from cryowalk.fourier.filters import shift_phases, weights_on_spectrum
+from cryowalk.fourier.filters import weights_on_spectrum
 from cryowalk.fourier.transform import to_fourier
 from cryowalk.microscope.lens import contrast_transfer
 from cryowalk.reconstruction.settings import ReconstructionSettings
+
+
+class WeightedSlices(NamedTuple):
+    """Transforms X of images, the factor CTF · w of each coefficient in the numerator, and its weight CTF² · w in the denominator."""
+
+    slices: Complex[Tensor, "n h half"]
+    factor: Float[Tensor, "n h half"]
+    weights: Float[Tensor, "n h half"]
 
 
 def weighted_slices(
@@ -20,18 +30,15 @@ def weighted_slices(
     settings: ReconstructionSettings,
     evening: Float[Tensor, "h half"],
     inverse_noise: Float[Tensor, "groups shells"] | None,
-) -> tuple[Complex[Tensor, "n h half"], Float[Tensor, "n h half"]]:
-    """Numerator CTF · X · w and denominator CTF² · w of each coefficient of each image, the particle's origin moved to the image's.
+) -> WeightedSlices:
+    """What images of the particles `indices` contribute, not yet moved to their particles' origins.
 
-    Premultiplied images carry one CTF already, so their numerator is X · w. The weights w are `evening`, which all images share, times 1/σ² in each shell
-    of each optics group.
+    Premultiplied images carry one CTF already, so their factor is w. The weights w are `evening`, which all images share, times 1/σ² in each shell of
+    each optics group.
     """
     size = (images.shape[-2], images.shape[-1])
-    pose = _pose(particles)
-    pixel_size = particles.pixel_size
-    phases = shift_phases(size, -pose.shift[indices].to(images), pixel_size=pixel_size)
-    slices = to_fourier(images).mul_(phases)
-    weights = torch.empty_like(slices.real)
+    slices = to_fourier(images)
+    factor, weights = torch.empty_like(slices.real), torch.empty_like(slices.real)
     groups = particles.optics_index[indices]
     for group in sorted(set(groups.tolist())):
         members, optics = (groups == group).nonzero().flatten(), particles.optics[group]
@@ -39,13 +46,12 @@ def weighted_slices(
         transfer = _transfer(optics, particles.defocus, indices[members], size=size, settings=settings)
         common = evening if inverse_noise is None else evening * weights_on_spectrum(inverse_noise[group], size=size)
         if transfer is None:
-            weights[chosen] = common
-            slices[chosen] *= common
+            factor[chosen] = weights[chosen] = common
         else:
             weighted = transfer * common
-            weights[chosen] = weighted * transfer
-            slices[chosen] *= common if optics.is_premultiplied else weighted
-    return slices, weights
+            factor[chosen] = common if optics.is_premultiplied else weighted
+            weights[chosen] = weighted.mul_(transfer) if optics.is_premultiplied else weighted * transfer
+    return WeightedSlices(slices, factor, weights)
 
 
 def _transfer(
