@@ -6,31 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-from cryowalk.core.errors import ShapeError, UsageError
-from cryowalk.numerics.interpolation import gridding_kernel, rotate_volume
+from cryowalk.core.errors import ShapeError
+from cryowalk.numerics.interpolation import THREE_TAPS, rotate_volume
 
 
-@pytest.mark.parametrize("padding", [1.5, 2.0, 3.0])
-def test_kernel_has_unit_integral_and_small_aliases(padding):
-    kernel = gridding_kernel(padding)
-    assert kernel.transform(np.zeros(1))[0] == pytest.approx(1, abs=1e-12)
-    position = np.linspace(-0.5, 0.5, 41) / padding
-    signal = kernel.transform(position) ** 2
-    aliases = sum(kernel.transform(position + m) ** 2 for m in range(-8, 9)) - signal
-    assert np.sqrt(aliases / signal).max() < (0.0085 if padding >= 2 else 0.0155)
+def test_kernel_has_unit_integral_and_small_aliases():
+    assert THREE_TAPS.transform(np.zeros(1))[0] == pytest.approx(1, abs=1e-12)
+    position = np.linspace(-0.25, 0.25, 41)
+    signal = THREE_TAPS.transform(position) ** 2
+    aliases = sum(THREE_TAPS.transform(position + m) ** 2 for m in range(-8, 9)) - signal
+    assert np.sqrt(aliases / signal).max() < 0.008
+    np.testing.assert_allclose(THREE_TAPS.interpolation_correction(position) * (signal + aliases), np.sqrt(signal), rtol=1e-4)
 
 
 def test_taps_are_the_kernel_at_their_distances():
-    kernel = gridding_kernel(2.0)
-    before, at, after = kernel.weights(torch.tensor([0.0, 0.25, -0.5], dtype=torch.float64))
+    before, at, after = THREE_TAPS.weights(torch.tensor([0.0, 0.25, -0.5], dtype=torch.float64))
     assert before[0] == after[0]
-    assert at[2] == before[2] == kernel.weights(torch.tensor(0.5, dtype=torch.float64))[1]
+    assert at[2] == before[2]
+    assert after[2].item() == pytest.approx(0, abs=1e-12)  # continuous where the nearest grid point changes
     torch.testing.assert_close(before + at + after, torch.ones(3, dtype=torch.float64), rtol=0, atol=0.02)
-
-
-def test_padding_out_of_range():
-    with pytest.raises(UsageError, match="padding"):
-        gridding_kernel(0.9)
 
 
 def about(axis, angle):

@@ -15,7 +15,7 @@ from cryowalk.core.checks import require_between, require_positive
 from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.data import Volume
 from cryowalk.fourier.padded import PaddedGrid, padded_grid
-from cryowalk.fourier.slices import PADDING, insert_by_definition, slice_scale
+from cryowalk.fourier.slices import PADDING, insert_by_definition, insertion_table, is_compiled_for, multiplied, slice_scale
 
 
 class SliceAccumulator:
@@ -36,7 +36,8 @@ class SliceAccumulator:
     ) -> None:
         self.grid: PaddedGrid = padded_grid(box, padding=padding)
         self.voxel_size = require_positive("voxel size", voxel_size, unit="Å")
-        self.sums: Float[Tensor, "kz ky kx 3"] = torch.zeros((*self.grid.shape, 3), dtype=dtype, device=device)
+        # Groups of four (real, imaginary, weight, nothing) are one aligned vector of the processor's.
+        self.sums: Float[Tensor, "kz ky kx 4"] = torch.zeros((*self.grid.shape, 4), dtype=dtype, device=device)
         self.count = 0
 
     def add(
@@ -44,10 +45,14 @@ class SliceAccumulator:
         slices: Complex[Tensor, "n box half"],
         weights: Float[Tensor, "n box half"],
         lab_from_particle: Float[Tensor, "n 3 3"],
+        *,
+        factor: Float[Tensor, "n box half"] | None = None,
+        shift: Float[Tensor, "n 2"] | None = None,
     ) -> None:
         """Add Σ φ · slices to the numerator and Σ φ · weights to the denominator.
 
-        For images y with transfer functions c and noise variance σ² the slices are c y / σ² (moved back by their shift) and the weights c² / σ².
+        For images y with transfer functions c and noise variance σ² the slices are c y / σ², moved back by their shift, and the weights c² / σ².
+        `factor` and `shift` (x, y in Å, moves the images by +shift: give minus the pose's) multiply the slices on the way, which spares passes.
         """
         box = self.grid.box
         if tuple(slices.shape[1:]) != (box, box // 2 + 1) or slices.shape[0] != lab_from_particle.shape[0]:
@@ -55,11 +60,25 @@ class SliceAccumulator:
                 f"slices for a box of {box} have the shape (n, {box}, {box // 2 + 1}), one rotation each: "
                 f"got {tuple(slices.shape)} and {lab_from_particle.shape[0]} rotations"
             )
-        numerator = insert_by_definition(slices, lab_from_particle, grid=self.grid, density="ramp")
-        self.sums[..., 0] += numerator.real
-        self.sums[..., 1] += numerator.imag
-        self.sums[..., 2] += insert_by_definition(weights.expand(slices.shape), lab_from_particle, grid=self.grid, density="ramp")
+        with torch.no_grad():
+            if is_compiled_for(self.sums, slices, weights, lab_from_particle):
+                self._add_compiled(slices, weights, lab_from_particle, (factor, shift))
+            else:
+                moved = multiplied(slices, factor, shift, pixel_size=self.voxel_size)
+                numerator = insert_by_definition(moved, lab_from_particle, grid=self.grid, density="ramp")
+                self.sums[..., 0] += numerator.real
+                self.sums[..., 1] += numerator.imag
+                self.sums[..., 2] += insert_by_definition(weights, lab_from_particle, grid=self.grid, density="ramp")
         self.count += slices.shape[0]
+
+    def _add_compiled(
+        self, slices: Tensor, weights: Tensor, rotations: Tensor, extra: tuple[Tensor | None, Tensor | None]
+    ) -> None:
+        from cryowalk.fourier import compiled
+
+        factors = compiled.Factors.of(*extra, box=self.grid.box, pixel_size=self.voxel_size)
+        table = insertion_table(self.grid.box, density="ramp")
+        compiled.insert(self.sums, self.grid, rotations, spectra=slices, weights=weights, factors=factors, table=table)
 
     def state(self) -> dict[str, Any]:
         """All that `from_state` needs to go on: the sums themselves, not a copy, and three numbers."""
@@ -82,8 +101,8 @@ class SliceAccumulator:
         """
         grid = PaddedGrid(box=int(state["box"]), size=int(state["size"]))
         sums = torch.as_tensor(state["sums"])
-        if tuple(sums.shape) != (*grid.shape, 3):
-            raise InputError(f"the saved sums have the shape {tuple(sums.shape)}: a box of {grid.box} needs {(*grid.shape, 3)}")
+        if tuple(sums.shape) != (*grid.shape, 4):
+            raise InputError(f"the saved sums have the shape {tuple(sums.shape)}: a box of {grid.box} needs {(*grid.shape, 4)}")
         accumulator = cls.__new__(cls)
         accumulator.grid = grid
         accumulator.voxel_size = float(state["voxel_size"])

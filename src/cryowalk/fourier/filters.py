@@ -89,8 +89,8 @@ def shift_phases(
     keeps the image real survives the way back.
     """
     kx, ky = frequency_grid(size, pixel_size=pixel_size, like=shift)
-    along_x = _unit_phase(shift[..., 0, None] * kx)
-    along_y = _unit_phase(shift[..., 1, None] * ky[:, 0])
+    along_x = unit_phase(shift[..., 0, None] * kx)
+    along_y = unit_phase(shift[..., 1, None] * ky[:, 0])
     # Two short vectors of cosines and one product: n² of them would cost more than the transform.
     return along_y[..., :, None] * along_x[..., None, :]
 
@@ -104,7 +104,8 @@ def shift_images(
     return to_real(to_fourier(images) * phases, width=size[-1])
 
 
-def _unit_phase(turns: Tensor) -> Tensor:
+def unit_phase(turns: Tensor) -> Tensor:
+    """e^(−2πi · turns)."""
     angle = -2 * math.pi * turns
     return torch.complex(torch.cos(angle), torch.sin(angle))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cryowalk.core.checks import require_between
 from cryowalk.fourier.transform import resize, to_fourier, to_real
-from cryowalk.numerics.interpolation import GriddingKernel, gridding_kernel
+from cryowalk.numerics.interpolation import THREE_TAPS, GriddingKernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,8 @@ class PaddedGrid:
 
     @property
     def kernel(self) -> GriddingKernel:
-        """The interpolation kernel that suits the padding."""
-        return gridding_kernel(self.ratio)
+        """The interpolation kernel."""
+        return THREE_TAPS
 
     def correction(self, *, purpose: str, like: Tensor) -> Float[Tensor, " n"]:
         """The factor along one axis of the box, before interpolating ("interpolation") or after a density-weighted insertion ("average")."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cryowalk.core.checks import require_cube
 from cryowalk.data import Volume
+from cryowalk.fourier.filters import shift_phases
 from cryowalk.fourier.padded import PaddedGrid, disk_points, padded_grid
 
 PADDING = 1.5
@@ -60,12 +61,43 @@ def slice_scale(grid: PaddedGrid, voxel_size: float) -> float:
     return math.sqrt(grid.size) ** 3 / grid.box * voxel_size
 
 
-def extract_slices(reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"]) -> Complex[Tensor, "n box half"]:
+def extract_slices(
+    reference: FourierVolume,
+    lab_from_particle: Float[Tensor, "n 3 3"],
+    *,
+    factor: Float[Tensor, "n box half"] | None = None,
+    shift: Float[Tensor, "n 2"] | None = None,
+) -> Complex[Tensor, "n box half"]:
     """Half spectra of the projections ∫ V(Rᵀ x) dz of a map in these orientations, value · Å; zero beyond the Nyquist circle.
 
-    `to_real(slice, width=box)` is the projection about the origin pixel.
+    `to_real(slice, width=box)` is the projection about the origin pixel. A real `factor` (a contrast transfer function) multiplies the
+    slices, and `shift` (x, y in Å) moves the projections by +s, in the same pass.
     """
-    return extract_by_definition(reference, lab_from_particle)
+    values = reference.coefficients
+    if is_compiled_for(values, lab_from_particle, factor, shift):
+        from cryowalk.fourier import compiled
+
+        factors = compiled.Factors.of(factor, shift, box=reference.box, pixel_size=reference.voxel_size)
+        return compiled.extract(values, reference.grid, lab_from_particle, factors)
+    return multiplied(extract_by_definition(reference, lab_from_particle), factor, shift, pixel_size=reference.voxel_size)
+
+
+def multiplied(slices: Tensor, factor: Tensor | None, shift: Tensor | None, *, pixel_size: float) -> Tensor:
+    """Slices times a real factor, and with the phases that move their images by +shift (Å)."""
+    if factor is not None:
+        slices = slices * factor
+    if shift is not None:
+        box = slices.shape[-2]
+        slices = slices * shift_phases((box, box), shift.to(slices.real.dtype), pixel_size=pixel_size)
+    return slices
+
+
+def is_compiled_for(values: Tensor, *others: Tensor | None) -> bool:
+    """Whether the compiled kernels apply: single precision on a CPU, and nobody asks for a gradient."""
+    present = [values, *(other for other in others if other is not None)]
+    single = values.dtype in (torch.float32, torch.complex64)
+    wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present)
+    return single and not wants_gradient and all(tensor.device.type == "cpu" for tensor in present)
 
 
 def extract_by_definition(reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"]) -> Complex[Tensor, "n box half"]:
@@ -103,6 +135,13 @@ def insert_by_definition(
     for tap, share in zip(index, weight, strict=True):
         total = total.index_add(0, tap.reshape(-1), (chosen * share).reshape(-1))
     return total.reshape(grid.shape)
+
+
+def insertion_table(box: int, *, density: Literal["ramp", "plain"]) -> Float[Tensor, "box half"]:
+    """What `insert_by_definition` multiplies each coefficient of a half spectrum by, as an image; 0 beyond the Nyquist circle."""
+    points = disk_points(box)
+    factor = points.share * points.ramp if density == "ramp" else points.share
+    return torch.zeros(box * (box // 2 + 1)).index_copy_(0, points.place, factor).reshape(box, -1)
 
 
 def back_project(
