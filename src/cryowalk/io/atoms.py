@@ -85,10 +85,11 @@ def _structure(text: str, path: Path, *, cif: bool) -> Any:
     """Gemmi's structure of the text."""
     import gemmi
 
+    raw = text.encode("utf-8", "surrogateescape")
     try:
         if not cif:
-            return gemmi.read_pdb_string(text)
-        block = gemmi.cif.read_string(text)[0]
+            return gemmi.read_pdb_string(raw)
+        block = gemmi.cif.read_string(raw)[0]
         absent = [label for label in REQUIRED_COLUMNS if not block.find_loop(f"_atom_site.{label}")]
         if len(absent) in range(1, len(REQUIRED_COLUMNS)):
             raise InputError(f"the atom_site loop lacks {', '.join(absent)}", file=path, fix="write the file with these columns")
