@@ -22,12 +22,14 @@ author = "the cryowalk authors"
 copyright = "the cryowalk authors, BSD-3-Clause"
 version = release = _project["version"]
 extensions = ["myst_nb", "sphinx.ext.mathjax", "generated_pages"]
-exclude_patterns = ["_build", "_ext", "_static"]
+exclude_patterns = ["_build", "_ext", "_static", "_generated/static"]
 nitpicky = True
 cryowalk_execute = os.environ.get("CRYOWALK_DOCS_EXECUTE", "1") != "0"
 
 nb_execution_mode = "off"  # the course's own builder runs the units: seeded, with an empty progress file
 nb_ipywidgets_js = {}  # the widgets' script would come from the network; the units bring still pictures instead
+nb_code_prompt_show = "Worked answer: open it when you have tried"
+nb_code_prompt_hide = "Close the worked answer"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True  # $$…$$ inside a paragraph is a displayed formula, as in JupyterLab
@@ -43,7 +45,7 @@ mathjax3_config = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "cryowalk"
-html_static_path = ["_static"]
+html_static_path = ["_static", "_generated/static"]
 html_extra_path = ["_extra"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -29,12 +30,18 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def reference_writer():
+def extensions():
+    """The site's own extensions, by name."""
     sys.path.insert(0, str(DOCS / "_ext"))
     try:
-        yield importlib.import_module("api_pages")
+        yield importlib.import_module
     finally:
         sys.path.remove(str(DOCS / "_ext"))
+
+
+@pytest.fixture(scope="module")
+def reference_writer(extensions):
+    return extensions("api_pages")
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +165,22 @@ def test_docstrings_are_taken_as_they_stand(reference_writer):
         ".. code-block:: pycon",
         "   >>> 1 + 1\n   2",
     ]
+
+
+def test_views_of_a_notebook_draw_themselves_from_scripts_of_the_site(extensions):
+    pages = extensions("generated_pages")
+    view = {
+        "output_type": "display_data",
+        "data": {pages.PLOTLY: {"data": [], "layout": {"title": "</script><b>"}}},
+        "metadata": {},
+    }
+    cells = [{"cell_type": "code", "outputs": [view, view]}, {"cell_type": "markdown", "source": "text"}]
+    built = json.loads(pages.with_views(json.dumps({"cells": cells})))
+    first, second = (output["data"]["text/html"] for output in built["cells"][0]["outputs"])
+    assert "</script><b>" not in first
+    assert first.count('src="../../_static/plotly.min.js"') == 1
+    assert "plotly.min.js" not in second
+    assert built["cells"][1] == cells[1]
 
 
 def test_signatures_keep_the_shapes_of_their_authors(reference_writer):

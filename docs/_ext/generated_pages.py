@@ -1,5 +1,6 @@
 """The pages that the build writes into docs/_generated: conventions, reference, course; a page is touched only where its text changed."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import api_pages
 DOCS = Path(__file__).resolve().parents[1]
 PACKAGE = DOCS.parent / "src" / "cryowalk"
 GENERATED = DOCS / "_generated"
+PLOTLY = "application/vnd.plotly.v1+json"
 GUIDE_ORDER = (
     "files",
     "geometry",
@@ -103,18 +105,40 @@ def write_course(*, execute: bool) -> list[Path]:
 
 def course_notebook(source: Path, *, execute: bool) -> str:
     """The text of one unit's instructor notebook."""
-    import json
-
     from cryowalk.course import build
 
     if execute:
-        return build.executed_notebook(source)
+        return with_views(build.executed_notebook(source))
     return json.dumps(build.notebook(build.instructor_cells(source), unit=source.name[:3]), indent=1, ensure_ascii=False)
+
+
+def with_views(notebook: str) -> str:
+    """The notebook with its plotly outputs as HTML that draws itself with the scripts beside the site."""
+    content = json.loads(notebook)
+    outputs = [output for cell in content["cells"] for output in cell.get("outputs", []) if PLOTLY in output.get("data", {})]
+    for number, output in enumerate(outputs):
+        view = json.dumps(output["data"][PLOTLY]).replace("<", "\\u003c")
+        library = '<script src="../../_static/plotly.min.js"></script>' if number == 0 else ""
+        html = f'<div class="view"><div class="stage"></div><script type="application/json">{view}</script></div>'
+        output["data"] = {"text/html": f'{html}{library}<script src="../../_static/views.js"></script>'}
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def write_scripts(notebooks: list[Path]) -> list[Path]:
+    """The scripts that draw 3D views: the report's own, and plotly.js from its package where a notebook needs it."""
+    folder = GENERATED / "static"
+    written = [write(folder / "views.js", (PACKAGE / "view" / "assets" / "views.js").read_text(encoding="utf-8"))]
+    if any("plotly.min.js" in path.read_text(encoding="utf-8") for path in notebooks):
+        from plotly.offline import get_plotlyjs
+
+        written.append(write(folder / "plotly.min.js", get_plotlyjs()))
+    return written
 
 
 def write_all(_: Sphinx, config: Config) -> None:
     """Write every generated page, and remove those of things that are no more."""
-    written = {write_conventions(), *write_reference(), *write_course(execute=config.cryowalk_execute)}
+    course = write_course(execute=config.cryowalk_execute)
+    written = {write_conventions(), *write_reference(), *course, *write_scripts(course)}
     for path in sorted(GENERATED.rglob("*")):
         if path.is_file() and path not in written:
             path.unlink()

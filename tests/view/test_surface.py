@@ -54,6 +54,11 @@ def test_the_slider_shows_one_level_at_a_time(blob):
     assert "at 5 levels" in figure.layout.meta["description"]
 
 
+def test_a_flat_histogram_has_one_level_in_its_middle(generator):
+    flat = Volume(voxels=torch.rand(9, 9, 9, generator=generator), voxel_size=1.7)
+    assert len(view.isosurface(flat).data) == 1
+
+
 def test_levels_outside_the_map_are_left_out_or_refused(blob):
     assert len(view.isosurface(blob, levels=(0.3, 5.0)).data) == 1
     with pytest.raises(UsageError, match="no level lies inside the map"):

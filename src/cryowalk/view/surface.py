@@ -27,7 +27,7 @@ def isosurface(
 ) -> "plotly.graph_objects.Figure":
     """An interactive 3D view of the surfaces at some levels (map units; by default 2 to 6 standard deviations above the mean).
 
-    The map is averaged over cubes of voxels until no surface has more than `triangles`; the description then says so, and the default levels
+    A map that does not reach that far is cut half-way between its extremes. The map is averaged over cubes of voxels until no surface has more than `triangles`; the description then says so, and the default levels
     are those of the averaged map.
 
     Raises
@@ -75,15 +75,17 @@ def _surfaces(
 
     coarse, first = _block_means(density, shrink)
     mean, deviation = float(coarse.mean()), float(coarse.std())
-    wanted = levels or tuple(mean + sigma * deviation for sigma in DEFAULT_SIGMAS)
+    low, high = float(coarse.min()), float(coarse.max())
+    inside = [level for level in levels or [mean + sigma * deviation for sigma in DEFAULT_SIGMAS] if low < level < high]
+    if levels is None and not inside and low < high:
+        inside = [(low + high) / 2]
     origin = np.array([size // 2 for size in density.shape])
     surfaces = []
-    for level in wanted:
-        if coarse.min() < level < coarse.max():
-            corners, faces, _, _ = marching_cubes(coarse, level, allow_degenerate=False)  # type: ignore[no-untyped-call]
-            placed = (corners * shrink + first - origin)[:, ::-1] * volume.voxel_size
-            name = f"{level:.4g}" if levels else f"{(level - mean) / deviation:.1f} σ"
-            surfaces.append(_Surface(name=name, corners=placed, faces=faces))
+    for level in inside:
+        corners, faces, _, _ = marching_cubes(coarse, level, allow_degenerate=False)  # type: ignore[no-untyped-call]
+        placed = (corners * shrink + first - origin)[:, ::-1] * volume.voxel_size
+        name = f"{level:.4g}" if levels else f"{(level - mean) / deviation:.1f} σ"
+        surfaces.append(_Surface(name=name, corners=placed, faces=faces))
     return surfaces
 
 
