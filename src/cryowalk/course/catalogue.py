@@ -188,12 +188,10 @@ def check_unit(unit: str, *, notebook: Path | None = None) -> UnitReport:
         return UnitReport(unit=unit, notebook=None, verdicts=(), exercises=_status(unit), problems=())
     record = _run_apart(notebook)
     verdicts = tuple((name, Verdict(passed=passed, message=message)) for name, passed, message in record["verdicts"])
+    waiting = dict.fromkeys(stub.removeprefix("your answer to ") for stub in record["stubs"])
+    problems = [f"still open: {', '.join(waiting)}"] if waiting else []
     return UnitReport(
-        unit=unit,
-        notebook=notebook,
-        verdicts=verdicts,
-        exercises=_status(unit),
-        problems=tuple(record["stubs"] + record["errors"]),
+        unit=unit, notebook=notebook, verdicts=verdicts, exercises=_status(unit), problems=(*problems, *record["errors"])
     )
 
 

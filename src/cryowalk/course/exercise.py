@@ -221,17 +221,21 @@ def predict(name: str, answer: Any, *, options: Iterable[str] | None = None) -> 
     return Prediction(name=name, answer=answer)
 
 
+class PredictionMissingError(UsageError):
+    """A cell that shows an outcome was run before the prediction was made."""
+
+
 def prediction(name: str) -> Any:
     """The learner's latest prediction of that name; the cells that show the outcome begin with this call.
 
     Raises
     ------
-    UsageError
+    PredictionMissingError
         If nothing was predicted yet.
     """
     entry = store.read()["predictions"].get(name)
     if entry is None:
-        raise UsageError(
+        raise PredictionMissingError(
             f"{name}: predict first", cause="the cell above with predict(...) was not run", fix="commit to a guess there"
         )
     return entry["latest"]
