@@ -18,8 +18,8 @@ _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = _SINE
 
 def _compiled(function: Callable[..., None]) -> Any:
     """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz", "reassoc"}}
-    return numba.njit(**options)(inspect.unwrap(function))
+    fast = {"contract", "arcp", "nsz", "reassoc"}
+    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(inspect.unwrap(function))
 
 
 @_compiled

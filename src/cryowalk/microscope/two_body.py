@@ -6,7 +6,7 @@ It has no symmetry, and L-residues on top of a chiral architecture: every flip, 
 import math
 from functools import cache
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,17 +18,17 @@ from cryowalk.microscope.architecture import Segment, segments
 from cryowalk.microscope.peptide import (
     BACKBONE_NAMES,
     CA_DISTANCE,
-    backbone_of_trace,
     beta_carbon,
     side_chain_candidates,
     side_chain_names,
 )
 
 LARGEST_HINGE_ANGLE = 0.3  # rad; beyond it the bodies would meet or the linker tear
+_TETRAHEDRAL = math.radians(111.0)  # N–Cα–C
 _SEED = 150  # any number: it only spreads residue types along the chain
 _POOLS = {
-    ("helix", "core"): ("LEU", "ILE", "LEU", "VAL", "MET", "PHE", "LEU", "TRP", "ILE", "TYR", "LEU", "VAL"),
-    ("helix", "surface"): ("GLU", "LYS", "ARG", "GLN", "GLU", "LEU", "LYS", "ASP", "ASN", "ARG", "HIS", "THR"),
+    ("helix", "core"): ("LEU", "ILE", "LEU", "THR", "MET", "PHE", "LEU", "TRP", "SER", "TYR", "GLN", "VAL"),
+    ("helix", "surface"): ("GLU", "LYS", "ASP", "GLN", "GLU", "SER", "LYS", "ASP", "ASN", "ARG", "GLU", "THR"),
     ("strand", "core"): ("VAL", "ILE", "PHE", "VAL", "LEU", "TYR", "ILE", "THR"),
     ("strand", "surface"): ("THR", "LYS", "GLU", "SER", "THR", "ARG", "TYR", "GLN", "VAL"),
     ("loop", "core"): ("GLY", "SER", "ASN", "ALA", "THR", "VAL", "LEU"),
@@ -37,7 +37,7 @@ _POOLS = {
 _MASSES = {"C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06}  # Da
 _CLEAR = 2.8  # Å; backbones of different pieces keep this distance
 _CLEAR_SIDE_CHAIN = 2.7  # Å; where no rotamer keeps it, a smaller residue is taken
-_SMALL = ("VAL", "THR", "SER")  # what is tried where nothing larger fits
+_SMALL = ("ASP", "THR", "SER")  # what is tried where nothing larger fits
 _CORE_NEIGHBOURS = 13  # Cβ within 10 Å, above which a residue counts as buried
 _BULGES = (
     (0.0, 0.0),
@@ -65,20 +65,53 @@ def _loop_curves(
     sideways /= np.linalg.norm(sideways)
     time = np.linspace(0, 1, 80)[:, None]
     curves = []
-    for reach, (bulge, aside) in product(np.arange(4.0, 28.0, 1.5), _BULGES):
+    for reach, (bulge, aside) in product(np.arange(4.0, 28.0, 1.0), _BULGES):
         push = bulge * outward + aside * sideways
         first, second = start + reach * leaving + push, end - reach * arriving + push
         curve = (1 - time) ** 3 * start + 3 * time * (1 - time) ** 2 * first + 3 * time**2 * (1 - time) * second + time**3 * end
         length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
         steps = max(3, round(length[-1] / CA_DISTANCE))
-        if abs(length[-1] / steps - CA_DISTANCE) < 0.15:
+        if abs(length[-1] / steps - CA_DISTANCE) < 0.1:
             marks = np.linspace(0, length[-1], steps + 1)
             curves.append(np.stack([np.interp(marks, length, curve[:, axis]) for axis in range(3)], axis=1))
     return curves
 
 
-def _loop(before: Segment, after: Segment, placed: "NDArray[np.float64]") -> Segment:
-    """The loop between two pieces that comes least close to the backbone `placed` so far, and of those the shortest."""
+def _peptides(trace: "NDArray[np.float64]", ends: "NDArray[np.float64]", tree: Any) -> tuple[float, "NDArray[np.float64]"]:
+    """How bad they are, and C, O and the next N `[peptides, 3, 3]` of planar trans peptides along a Cα trace.
+
+    One after the other each peptide turns about its Cα–Cα axis so that N–Cα–C is near 111° and nothing in the `tree` is near. `ends` are the N
+    before the first Cα and the C behind the last.
+    """
+    turns = np.linspace(0, 2 * math.pi, 24, endpoint=False)[:, None]
+    amide, total, chosen = ends[0], 0.0, []
+    for number, (here, there) in enumerate(pairwise(trace)):
+        along = (there - here) / np.linalg.norm(there - here)
+        first = np.cross(along, amide - here)
+        first /= np.linalg.norm(first)
+        side = np.cos(turns) * first + np.sin(turns) * np.cross(along, first)
+        carbonyl = here + 1.425 * along + 0.544 * side
+        atoms = np.stack([carbonyl, carbonyl + 0.205 * along + 1.214 * side, there - 1.409 * along - 0.375 * side], axis=1)
+        cost = ((_angle(amide - here, carbonyl - here) - _TETRAHEDRAL) / 0.1) ** 2
+        if number == len(trace) - 2:
+            cost = cost + ((_angle(atoms[:, 2] - there, ends[1] - there) - _TETRAHEDRAL) / 0.1) ** 2
+        cost = cost + 100 * (np.clip(_CLEAR - tree.query(atoms)[0], 0, None) ** 2).sum(axis=1)
+        best = int(cost.argmin())
+        total += float(cost[best])
+        chosen.append(atoms[best])
+        amide = atoms[best, 2]
+    return total, np.array(chosen)
+
+
+def _angle(first: "NDArray[np.float64]", second: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """The angle between vectors, rad."""
+    cosine = (first * second).sum(axis=-1) / np.linalg.norm(first, axis=-1) / np.linalg.norm(second, axis=-1)
+    angle: NDArray[np.float64] = np.arccos(cosine.clip(-1, 1))
+    return angle
+
+
+def _loop(before: Segment, after: Segment, placed: "NDArray[np.float64]") -> tuple[Segment, Segment, Segment]:
+    """Two pieces and between them the loop that keeps clearest of the backbone `placed` so far, and of those the shortest."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(placed)
@@ -88,39 +121,29 @@ def _loop(before: Segment, after: Segment, placed: "NDArray[np.float64]") -> Seg
     for trace in _loop_curves(before.backbone, after.backbone, outward):
         near = np.linalg.norm(trace[2:] - trace[:-2], axis=1)
         closeness = np.clip(5.0 - np.asarray(tree.query(trace[1:-1])[0])[1:-1], 0, None)
-        ranked.append(
-            (float((closeness**2).sum() + 4 * np.clip(5.2 - near, 0, None).sum() + 0.15 * len(trace)), len(ranked), trace)
-        )
+        uneven = np.linalg.norm(np.diff(trace, axis=0), axis=1) - CA_DISTANCE
+        cost = (closeness**2).sum() + 4 * np.clip(5.2 - near, 0, None).sum() + 30 * (uneven**2).sum() + 0.15 * len(trace)
+        ranked.append((float(cost), len(ranked), trace))
     joined = np.concatenate([before.backbone[-1], after.backbone[0]])
     tree = cKDTree(np.delete(placed, tree.query(joined)[1], axis=0))
-    found, clearest = None, -1.0
-    traces = [trace for _, _, trace in sorted(ranked)[:12]]
-    for trace, turn in [(trace, quarter * math.pi / 4) for trace in traces for quarter in range(4)]:
-        along = np.gradient(trace, axis=0)[1:-1]
-        along /= np.linalg.norm(along, axis=1, keepdims=True)
-        side = np.cross(along, outward)
-        side = math.cos(turn) * side + math.sin(turn) * np.cross(along, side)
-        sign = np.where(np.arange(len(side)) % 2 == 0, 1.0, -1.0)[:, None]
-        backbone = backbone_of_trace(trace[1:-1], side * sign)
-        clear = float(np.min(tree.query(backbone.reshape(-1, 3))[0]))
-        if clear > clearest + 1e-9:
-            found, clearest = backbone, clear
-        if clear > _CLEAR:
-            break
-    if found is None:
-        raise ValueError("two pieces of the molecule cannot be joined; its architecture in this module is at fault")
-    return Segment("loop", found, before.body if before.body == after.body else 0)
+    ends = np.stack([before.backbone[-1, 0], after.backbone[0, 2]])
+    candidates = [(cost, number, trace, *_peptides(trace, ends, tree)) for cost, number, trace in sorted(ranked)[:10]]
+    if not candidates:
+        raise ValueError("two pieces of the molecule cannot be joined; the architecture is at fault")
+    _, _, trace, _, peptides = min(candidates, key=lambda c: (c[0] + c[3], c[1]))
+    residues = np.stack([peptides[:-1, 2], trace[1:-1], peptides[1:, 0], peptides[1:, 1]], axis=1)
+    first, last = before.backbone.copy(), after.backbone.copy()
+    first[-1, 2:], last[0, 0] = peptides[0, :2], peptides[-1, 2]
+    loop = Segment("loop", residues, before.body if before.body == after.body else 0)
+    return before._replace(backbone=first), loop, after._replace(backbone=last)
 
 
 def _chain() -> list[Segment]:
     """Every piece of the chain in order, regular pieces and the loops between them."""
-    pieces = segments()
-    placed = np.concatenate([piece.backbone.reshape(-1, 3) for piece in pieces])
-    chain = pieces[:1]
-    for before, after in pairwise(pieces):
-        loop = _loop(before, after, placed)
-        placed = np.concatenate([placed, loop.backbone.reshape(-1, 3)])
-        chain += [loop, after]
+    chain = segments()
+    for index in range(0, 2 * (len(chain) - 1), 2):
+        placed = np.concatenate([piece.backbone.reshape(-1, 3) for piece in chain])
+        chain[index : index + 2] = _loop(chain[index], chain[index + 1], placed)
     return chain
 
 
