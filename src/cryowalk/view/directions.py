@@ -41,7 +41,7 @@ def viewing_directions(pose: Pose, *, symmetry: str = "C1") -> Drawing:
     longitude, latitude, places = _mesh()
     density = array_of(relative[healpix.pixels_of_directions(order, places)])
     inside = groups.is_in_asymmetric_unit(places, symmetry).numpy()
-    drawing = new_drawing(7.4, 4.4, description=f"Viewing directions of {len(pose)} particles, symmetry {symmetry}")
+    drawing = new_drawing(7.4, 3.6, description=f"Viewing directions of {len(pose)} particles, symmetry {symmetry}")
     _draw_globe(drawing, longitude, latitude, density=density, inside=inside)
     return drawing
 

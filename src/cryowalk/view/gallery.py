@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cryowalk.core.checks import require_positive
 from cryowalk.core.errors import UsageError
 from cryowalk.data import ImageStack, ParticleSet
 from cryowalk.view.canvas import Drawing, array_of, grey_range, new_drawing, scale_bar, styled
@@ -11,13 +12,14 @@ from cryowalk.view.canvas import Drawing, array_of, grey_range, new_drawing, sca
 def images(
     stack: ImageStack | ParticleSet, *, indices: Sequence[int] | None = None, labels: Sequence[str] = (), columns: int = 8
 ) -> Drawing:
-    """A gallery of images (the first 24 unless `indices` are given) in one grey range, y upwards, with a scale bar in the first.
+    """A gallery of images (the first 24 unless `indices` are given) in one grey range, at most `columns` in a row, y upwards, with a scale bar in the first.
 
     Raises
     ------
     UsageError
         If there are no images, or an index or the number of labels does not fit.
     """
+    require_positive("columns", columns)
     source = stack.images if isinstance(stack, ParticleSet) else stack
     if source is None or source.count == 0:
         raise UsageError("there are no images to show")
@@ -32,8 +34,8 @@ def images(
     pixels = array_of(source.read(chosen))
     low, high = grey_range(pixels)
     height, width = source.image_shape
-    columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
+    columns = -(-len(chosen) // rows)
     panel = 9.2 / max(columns, 4)
     extra = 0.22 if labels else 0.0
     drawing = new_drawing(panel * columns, (panel * height / width + extra) * rows, description=f"{len(chosen)} particle images")

@@ -156,7 +156,8 @@ def _part(part: Any) -> dict[str, Any]:
         return {"kind": "view", "data": _view_data(part), "caption": caption or (part.layout.meta or {}).get("description", "")}
     if hasattr(part, "savefig"):
         description = str(part.get_label() or "figure")
-        return {"kind": "figure", "address": _figure_address(part), "description": description, "caption": caption or description}
+        caption = caption or description.partition(";")[0]  # what follows repeats the legend, for those who cannot see it
+        return {"kind": "figure", "address": _figure_address(part), "description": description, "caption": caption}
     raise UsageError(
         f"a report cannot show a {type(part).__name__}",
         expected="a text, a mapping of scores, a Table, a matplotlib figure or a plotly view",
