@@ -6,7 +6,7 @@ import os
 import pytest
 
 import cryowalk as cw
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import EnvironmentFault, InputError, UsageError
 from cryowalk.course import build, run
 
 needs_a_unit = pytest.mark.skipif("U03" not in build.unit_sources(), reason="unit U03 is not there")
@@ -89,6 +89,21 @@ def test_a_learners_notebook_is_run_apart_and_its_stubs_are_listed(tmp_path):
     assert [problem.partition(":")[0] for problem in report.problems] == ["still open"]
     assert "U03.2, U03.3" in report.problems[0]
     assert not report.passed
+
+
+@needs_a_unit
+def test_the_first_unit_needs_no_repository(monkeypatch):
+    # As in Colab, where the package is installed without its repository.
+    def missing():
+        raise EnvironmentFault("no repository")
+
+    monkeypatch.setattr(build, "repository_root", missing)
+    board = cw.course.unit_map()
+    assert "U03_fourier_1d.ipynb" in board._repr_html_()
+    assert "U29 Capstone: gun to map (planned)" in repr(board)
+    assert "U03  ○ ○ ○ ○ ○ ○ ○  0 of 7" in repr(cw.course.progress_board())
+    with pytest.raises(EnvironmentFault):
+        cw.course.open_unit("U03")
 
 
 def test_a_file_that_is_no_notebook_is_told(tmp_path):

@@ -81,6 +81,12 @@ def test_every_exercise_is_solved_in_its_unit_for_every_learner(unit):
 
 @pytest.mark.slow
 @every_unit
+def test_the_blur_path_runs_alone(unit):
+    assert run_of(unit)["blur"] == []
+
+
+@pytest.mark.slow
+@every_unit
 def test_every_student_exercise_cell_is_a_stub(unit):
     stubs = run_of(unit)["stubs"]
     odd = {name: results for name, results in stubs.items() if set(results) != {"stub"}}

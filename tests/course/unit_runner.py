@@ -33,7 +33,7 @@ def main(source: Path, seeds: list[str]) -> dict:
 
     from cryowalk.course import build, explore
     from cryowalk.course.exercise import recent_verdicts
-    from cryowalk.course.run import run_cell
+    from cryowalk.course.run import run_cell, run_cells
 
     os.environ[explore.STATIC_VARIABLE] = "1"
     os.environ["CRYOWALK_COURSE_SEED"] = seeds[0]
@@ -74,6 +74,12 @@ def main(source: Path, seeds: list[str]) -> dict:
             if build.has_solution(cell["source"]) or "parameters(" in cell["source"] or "check(" in cell["source"]:
                 run(cell["source"], f"cell {number}, seed {seed}")
         report["verdicts"][seed] = [(name, verdict.passed, verdict.message) for name, verdict in recent_verdicts()[earlier:]]
+
+    # The blur path alone, in a fresh namespace and with what a learner has predicted there.
+    os.environ["CRYOWALK_COURSE_DIRECTORY"] = str(Path.cwd() / "blur")
+    os.environ["CRYOWALK_COURSE_SEED"] = seeds[0]
+    record, _ = run_cells([cell["source"] for cell, _ in cells if "sharpen" not in cell["tags"]], keep_going=True)
+    report["blur"] = record.errors
 
     seen = []
     for value in list(namespace.values()):

@@ -1,6 +1,7 @@
 """The map of the units and the board of the learner's progress, as a notebook shows them."""
 
 import html
+import json
 from dataclasses import dataclass
 
 from cryowalk.course import build
@@ -39,8 +40,9 @@ class Board:
 
 def unit_map() -> Board:
     """The walk as a row of chapters; every unit that exists is a link to its notebook, the others are planned."""
-    planned = _titles()
-    existing = {name: f"{source.stem}.ipynb" for name, source in build.unit_sources().items()}
+    units = json.loads(build.plan_file().read_text(encoding="utf-8"))
+    planned = {unit["id"]: unit["title"] for unit in units}
+    existing = {unit["id"]: unit["notebook"] for unit in units if unit["notebook"]}
     lines: list[str] = []
     boxes: list[str] = []
     for chapter, first, last in _CHAPTERS:
@@ -62,15 +64,6 @@ def _unit_item(name: str, title: str, link: str | None) -> str:
     if link is None:
         return f'<li style="color:#888">{label}</li>'
     return f'<li><a href="{html.escape(link)}">{label}</a></li>'
-
-
-def _titles() -> dict[str, str]:
-    """The titles of all units, planned ones too, as course/coverage.yaml has them."""
-    import yaml
-
-    with (build.repository_root() / "course" / "coverage.yaml").open(encoding="utf-8") as handle:
-        units = yaml.safe_load(handle)["units"]
-    return {unit["id"]: unit["title"] for unit in units}
 
 
 def progress_board() -> Board:

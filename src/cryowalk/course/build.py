@@ -238,23 +238,44 @@ def _environment(scratch: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def plan_file() -> Path:
+    """The file of the package that lists all units, so that the map of the units needs no repository."""
+    return Path(__file__).parent / "assets" / "units.json"
+
+
+def plan() -> str:
+    """The titles of all units, and the notebooks of those that exist, as the text of that file."""
+    import yaml
+
+    with (repository_root() / "course" / "coverage.yaml").open(encoding="utf-8") as handle:
+        planned = yaml.safe_load(handle)["units"]
+    notebooks = {name: f"{source.stem}.ipynb" for name, source in unit_sources().items()}
+    units = [{"id": unit["id"], "notebook": notebooks.get(unit["id"]), "title": unit["title"]} for unit in planned]
+    return json.dumps(units, indent=1, ensure_ascii=False) + "\n"
+
+
 def stale_notebooks(folder: Path | None = None) -> list[Path]:
-    """The notebooks that differ from their unit, are missing, or have the name of a unit that is no more."""
-    expected = {notebook_path(source, folder): student_notebook(source) for source in unit_sources().values()}
+    """The notebooks that differ from their unit, are missing, or have the name of a unit that is no more; and the plan, likewise."""
+    expected = _expected(folder)
     stale = [path for path, text in expected.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     place = folder or repository_root() / "notebooks"
     stale += [path for path in place.glob("U[0-9][0-9]_*.ipynb") if path not in expected]
     return sorted(stale)
 
 
+def _expected(folder: Path | None) -> dict[Path, str]:
+    texts = {notebook_path(source, folder): student_notebook(source) for source in unit_sources().values()}
+    return texts if folder else texts | {plan_file(): plan()}
+
+
 def write_notebooks(folder: Path | None = None) -> list[Path]:
     """The student notebooks that were written because they had changed; those of vanished units are removed."""
     changed = stale_notebooks(folder)
-    sources = {notebook_path(source, folder): source for source in unit_sources().values()}
+    expected = _expected(folder)
     for path in changed:
-        if path in sources:
+        if path in expected:
             path.parent.mkdir(exist_ok=True)
-            atomic_write_text(path, student_notebook(sources[path]))
+            atomic_write_text(path, expected[path])
         else:
             path.unlink()
     return changed
@@ -286,7 +307,9 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.site is not None:
         write_site(chosen.site)
         return 0
-    folder = chosen.folder.absolute() if chosen.folder else None
+    folder = chosen.folder.resolve() if chosen.folder else None
+    if folder == repository_root() / "notebooks":
+        folder = None
     paths = stale_notebooks(folder) if chosen.check else write_notebooks(folder)
     sys.stdout.writelines(f"{'stale' if chosen.check else 'written'}: {path}\n" for path in paths)
     return 1 if chosen.check and paths else 0
