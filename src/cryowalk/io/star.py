@@ -17,11 +17,12 @@ from cryowalk.io.atomic import atomic_write_text
 from cryowalk.io.opening import read_text
 
 _BLANK = " \t"
-_END_OF_LOOP = re.compile(r"^[ \t]*(?:data_|loop_|save_|global_|stop_|_[A-Za-z])", re.MULTILINE | re.IGNORECASE)
-# what the fast path of a loop must not meet: quotes, comments, text fields, control characters
-_ODD = re.compile(r"['\"#\x00-\x08\x0b-\x1f\x7f]|^;", re.MULTILINE)
+_END_OF_LOOP = re.compile(r"\n[ \t]*(?:data_|loop_|save_|global_|stop_|_[A-Za-z])", re.IGNORECASE)
+# all that the fast path of a loop may meet: no quotes, comments or control characters
+_PLAIN = bytes(range(33, 127)).translate(None, b"'\"#") + b" \t\n"
 _TOKEN = re.compile(r"'(?:[^']|'(?=[^ \t]))*'(?=[ \t]|$)|\"(?:[^\"]|\"(?=[^ \t]))*\"(?=[ \t]|$)|[^ \t]+")
-_NEEDS_QUOTES = re.compile(r"^$|[ \t]|^['\"#;_$]|^(?:data_|loop_|save_|global_|stop_)", re.MULTILINE | re.IGNORECASE)
+_NEEDS_QUOTES = re.compile(r"^$|[ \t]|^['\"#;_$]|^(?:data_|loop_|save_|global_|stop_)", re.IGNORECASE)
+_RESERVED = ("\ndata_", "\nloop_", "\nsave_", "\nglobal_", "\nstop_")
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -193,32 +194,32 @@ class _Parser:
             raise self._error("loop_ has no labels", cause="lost lines")
         self.place, first_line = mark[0], mark[1] + 1
         self.line = mark[1]
-        end = _END_OF_LOOP.search(self.text, self.place)
-        stop = len(self.text) if end is None else end.start()
+        end = _END_OF_LOOP.search(self.text, max(0, self.place - 1))
+        stop = len(self.text) if end is None else max(self.place, end.start() + 1)
         body = self.text[self.place : stop]
-        if body.isascii() and not _ODD.search(body):
-            tokens, row_lines = self._fast_rows(body, len(labels), first_line)
+        plain = body.encode("ascii") if body.isascii() else b"'"
+        if not plain.translate(None, _PLAIN) and not body.startswith(";") and "\n;" not in body:
+            tokens, row_lines = self._fast_rows(plain, len(labels), first_line)
         else:
             tokens, row_lines = self._careful_rows(body, len(labels), first_line)
         self.place, self.line = stop, self.line + body.count("\n")
         width = len(labels)
         return {label: tuple(tokens[column::width]) for column, label in enumerate(labels)}, row_lines
 
-    def _fast_rows(self, body: str, width: int, first_line: int) -> tuple[list[str], Sequence[int]]:
+    def _fast_rows(self, body: bytes, width: int, first_line: int) -> tuple[list[str], Sequence[int]]:
         """All values of a plain loop row by row: split at once, the number of values in each line counted beside."""
-        raw = np.frombuffer((body if body.endswith("\n") else body + "\n").encode("ascii"), np.uint8)
+        raw = np.frombuffer(body if body.endswith(b"\n") else body + b"\n", np.uint8)
         is_blank = raw <= 32
-        begins = np.empty(len(raw), np.int64)
-        if len(raw):
-            begins[0] = not is_blank[0]
-            np.logical_and(~is_blank[1:], is_blank[:-1], out=begins[1:], casting="unsafe")
-        counts = np.diff(np.cumsum(begins)[raw == 10], prepend=0)
+        begins = np.flatnonzero(is_blank[:-1] > is_blank[1:]) + 1  # a value begins where a blank ends
+        if len(raw) and not is_blank[0]:
+            begins = np.concatenate(([0], begins))
+        counts = np.diff(np.searchsorted(begins, np.flatnonzero(raw == 10)), prepend=0)
         wrong = np.flatnonzero((counts != width) & (counts != 0))
         if len(wrong):
             self._refuse_row(int(counts[wrong[0]]), width, first_line + int(wrong[0]))
         lines = np.flatnonzero(counts) + first_line
         is_gapless = len(lines) > 0 and int(lines[-1] - lines[0]) == len(lines) - 1
-        return body.split(), range(int(lines[0]), int(lines[-1]) + 1) if is_gapless else tuple(lines.tolist())
+        return body.decode("ascii").split(), range(int(lines[0]), int(lines[-1]) + 1) if is_gapless else tuple(lines.tolist())
 
     def _careful_rows(self, body: str, width: int, first_line: int) -> tuple[list[str], Sequence[int]]:
         """All values of a loop with quotes, comments or characters beyond ASCII, line by line."""
@@ -341,13 +342,19 @@ def _rows(block: StarBlock, path: Path | None) -> list[str]:
 
 def _quoted(column: Sequence[str], *, label: str, path: Path | None) -> Sequence[str]:
     """The values with quotes where STAR needs them."""
-    joined = "\n".join(column)
+    joined = "\n" + "\n".join(column)
+    is_plain = (
+        joined.isascii() and not joined.encode("ascii").translate(None, _PLAIN) and " " not in joined and "\t" not in joined
+    )
     if (
-        joined.count("\n") == max(0, len(column) - 1)
-        and not _NEEDS_QUOTES.search(joined)
-        and not _UNWRITABLE.search(joined.replace("\n", ""))
+        is_plain
+        and joined.count("\n") == len(column)
+        and "\n\n" not in joined + "\n"
+        and not any(f"\n{mark}" in joined for mark in ";_$")
     ):
-        return column
+        lowered = joined.lower() if "_" in joined else ""
+        if not any(word in lowered for word in _RESERVED):
+            return column
     return [_quote(value, label=label, row=row, path=path) for row, value in enumerate(column)]
 
 

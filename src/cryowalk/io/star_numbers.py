@@ -25,7 +25,9 @@ def numbers(
     try:
         values = np.fromiter(map(float, texts), np.float64, len(texts))
         wrong = np.flatnonzero(~((values >= low) & (values <= high)))  # true for NaN too
-        row = int(wrong[0]) if len(wrong) else next((i for i, text in enumerate(texts) if "_" in text), None)
+        row = int(wrong[0]) if len(wrong) else None
+        if row is None and "_" in "".join(texts):  # float() takes 1_0 for 10
+            row = next(i for i, text in enumerate(texts) if "_" in text)
     except ValueError:
         row = next(i for i, text in enumerate(texts) if not _is_number(text))
     if row is None:
