@@ -25,12 +25,14 @@ def cut_rows(turned, shape, images, runs, tiles, end):
     """Cut the rows of images[0] … images[1] − 1 into runs that do not cross x = 0, coded as one number, and name the tile of each."""
     box, margin = shape[0], shape[1]
     across, along = -(-shape[2] // TILE), -(-shape[3] // TILE)
-    radius, found = box // 2, 0
+    radius, found = box // 2 + 1, 0  # disk_reach
     for image in range(images[0], images[1]):
         step_x, step_y = turned[image, 0], turned[image, 1]
         for row in range(box):
             ky = row if row < (box + 1) // 2 else row - box
-            most = int(math.sqrt(np.float64(radius * radius - ky * ky)) + 1e-9)
+            most = min(int(math.sqrt(np.float64(radius * radius - ky * ky)) + 1e-9), box // 2 if ky == 0 else (box - 1) // 2)
+            if 2 * ky == -box:
+                most = 0  # off the axes, the Nyquist row stands for two frequencies
             start = 0
             while start <= most:
                 stop = min(start + RUN, most + 1)

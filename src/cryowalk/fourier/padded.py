@@ -1,7 +1,7 @@
 """The padded spectrum that central slices are read from and inserted into: its layout, its way from and to a box in real space.
 
-Only the half with kx ≥ 0 is kept (with one column before it and a margin around it for the interpolation's taps), only up to the Nyquist
-frequency of the box, with the origin in the middle: a tap is then an addition, without a wrap and without a branch.
+Only the half with kx ≥ 0 is kept (with one column before it and a margin around it for the interpolation's taps), only just beyond the
+Nyquist frequency of the box, with the origin in the middle: a tap is then an addition, without a wrap and without a branch.
 """
 
 import math
@@ -31,8 +31,8 @@ class PaddedGrid:
 
     @property
     def margin(self) -> int:
-        """The largest |ky| and |kz| kept, in steps of the padded spectrum: Nyquist and two more for the taps."""
-        return math.ceil(self.ratio * (self.box // 2)) + 2
+        """The largest |ky| and |kz| kept, in steps of the padded spectrum: the reach of the images' coefficients and two more for the taps."""
+        return math.ceil(self.ratio * disk_reach(self.box)) + 2
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ class PaddedGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskPoints:
-    """The coefficients of an image's half spectrum inside its Nyquist circle, in the order of rows: integer kx, ky and the place in the row.
+    """The coefficients of an image's half spectrum inside `disk_reach`, in the order of rows: integer kx, ky and the place in the row.
 
     `share` is ½ for a coefficient that is its own Friedel mate, 0 for one whose mate stands in the same half spectrum and is taken, else 1.
     `ramp` is |k|, at the origin the mean of |k| over the disk that the origin's coefficient stands for, ⅓: many slices in random
@@ -108,12 +108,24 @@ class DiskPoints:
     ramp: Float[Tensor, " points"]
 
 
+def disk_reach(box: int) -> int:
+    """The radius, in steps of an image's spectrum, to which coefficients are used: one beyond Nyquist.
+
+    Shell box // 2 is half a step thick on either side of Nyquist; an insertion that stopped there would fill it by half.
+    """
+    return box // 2 + 1
+
+
 def disk_points(box: int, *, device: torch.device | str | None = None) -> DiskPoints:
-    """The coefficients with |k| ≤ box // 2 of the half spectrum of a square image."""
+    """The coefficients with |k| ≤ `disk_reach` of the half spectrum of a square image.
+
+    Those in the Nyquist row or column of an even box stand for two frequencies at once: off the axes they are left out.
+    """
     row = torch.arange(box, device=device)
     signed = torch.where(row < (box + 1) // 2, row, row - box)
     column = torch.arange(box // 2 + 1, device=device)
-    inside = signed[:, None] ** 2 + column[None, :] ** 2 <= (box // 2) ** 2
+    inside = signed[:, None] ** 2 + column[None, :] ** 2 <= disk_reach(box) ** 2
+    inside &= ((2 * signed.abs() != box)[:, None] | (column == 0)) & ((2 * column != box) | (signed == 0)[:, None])
     rows, kx = torch.nonzero(inside, as_tuple=True)
     ky = signed[rows]
     share = torch.ones(kx.shape[0], device=device)

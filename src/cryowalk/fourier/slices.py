@@ -68,7 +68,7 @@ def extract_slices(
     factor: Float[Tensor, "n box half"] | None = None,
     shift: Float[Tensor, "n 2"] | None = None,
 ) -> Complex[Tensor, "n box half"]:
-    """Half spectra of the projections ∫ V(Rᵀ x) dz of a map in these orientations, value · Å; zero beyond the Nyquist circle.
+    """Half spectra of the projections ∫ V(Rᵀ x) dz of a map in these orientations, value · Å; zero more than a step beyond the Nyquist circle.
 
     `to_real(slice, width=box)` is the projection about the origin pixel. A real `factor` (a contrast transfer function) multiplies the
     slices, and `shift` (x, y in Å) moves the projections by +s, in the same pass.
@@ -138,7 +138,7 @@ def insert_by_definition(
 
 
 def insertion_table(box: int, *, density: Literal["ramp", "plain"]) -> Float[Tensor, "box half"]:
-    """What `insert_by_definition` multiplies each coefficient of a half spectrum by, as an image; 0 beyond the Nyquist circle."""
+    """What `insert_by_definition` multiplies each coefficient of a half spectrum by, as an image; 0 beyond `disk_reach`."""
     points = disk_points(box)
     factor = points.share * points.ramp if density == "ramp" else points.share
     return torch.zeros(box * (box // 2 + 1)).index_copy_(0, points.place, factor).reshape(box, -1)

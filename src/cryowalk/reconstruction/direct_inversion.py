@@ -69,7 +69,7 @@ class _Sums:
 
     done: int
     halves: list[SliceAccumulator | None]
-    seen: list[list[Int[Tensor, " n"]]]
+    seen: list[list[Int[Tensor, " _"]]]
     left_out: int
 
 
