@@ -357,8 +357,8 @@ my_text = "Because you commit to a picture first, and a surprise then shows what
 explain("U00.words", my_text)
 
 # %% [markdown]
-# If you want to see your hints again, or start an exercise afresh: run `hints("U00.2")`; change the answer and run its cell again. An exercise that you have passed
-# stays passed.
+# `hints("U00.2")` shows your hints again. `from cryowalk.course import reset`, then `reset("U00.2")`, forgets your attempts at one exercise, so that you can start afresh, and `reset("U00")` those of a whole
+# unit; run its cell again afterwards. An exercise that you have passed otherwise stays passed.
 
 # %%
 print(hints("U00.2"))

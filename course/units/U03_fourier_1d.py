@@ -343,7 +343,7 @@ check("U03.5", (my_letter, product))
 # | a larger box (more empty space around) | a finer grid of frequencies, without new information |
 # | a tight mask around the molecule | neighbouring shells are mixed, so the FSC of a masked map is smooth, and too optimistic (U24) |
 # | atoms that vibrate more: a broader blob per atom | the spectrum falls off sooner: the B-factor (U07) |
-# | a smaller objective aperture in the diffraction plane | a broader point spread in the image |
+# | a broader point spread of the image | a smaller objective aperture in the diffraction plane |
 
 # %% tags=["blur"]
 values, transformed = pair_of("Gaussian", 3.0)

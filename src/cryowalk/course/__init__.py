@@ -20,6 +20,7 @@ __getattr__, __dir__ = lazy_exports(
         "progress_board": "boards",
         "unit_map": "boards",
         "progress": "catalogue",
+        "reset": "store",
         "units": "catalogue",
     },
 )
