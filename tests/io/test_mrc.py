@@ -11,7 +11,7 @@ import pytest
 import torch
 from io_files import integers, patched, reals, stack, values
 
-from cryowalk.core.errors import CryowalkWarning, EnvironmentFault, InputError, ShapeError, StateConflict
+from cryowalk.core.errors import CryowalkWarning, EnvironmentFault, InputError, ShapeError, StateConflict, UsageError
 from cryowalk.core.execution import ImageSink, ImageSource
 from cryowalk.io.mrc import MrcStackReader, in_axis_order, map_array, read_array, write_array
 from cryowalk.io.mrc_header import decimal, read_header
@@ -254,6 +254,9 @@ def test_a_writer_refuses_what_does_not_fit(tmp_path):
         write_array(np.full((2, 2, 2), 1e6, np.float32), tmp_path / "b.mrc", voxel_size=1.2, sample_format="float16")
     with pytest.raises(ShapeError):
         write_array(np.zeros((0, 2, 2), np.float32), tmp_path / "b.mrc", voxel_size=1.2)
+    for name, voxel_size in (("c.mrc.gz", 1.2), ("c.mrc", -1.0), ("c.mrc", float("nan"))):
+        with pytest.raises(UsageError, match="cannot be written"):
+            write_array(np.zeros((2, 2, 2), np.float32), tmp_path / name, voxel_size=voxel_size)
     assert not list(tmp_path.iterdir())
 
 

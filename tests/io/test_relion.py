@@ -155,6 +155,13 @@ def test_optics_groups_of_one_name_are_merged_and_renumbered(project):
         read_particles("q.star")
 
 
+def test_a_pixel_size_that_is_not_surely_the_images_is_told(project):
+    stack(project / "s.mrcs", pixel_size=0)
+    (project / "p.star").write_text(STAR.replace("_rlnImagePixelSize", "_rlnMicrographOriginalPixelSize"))
+    with pytest.warns(CryowalkWarning, match="no rlnImagePixelSize; rlnMicrographOriginalPixelSize is taken"):
+        assert read_particles("p.star").pixel_size == 1.7
+
+
 def test_angles_alone_are_enough_with_a_pixel_size(project):
     (project / "a.star").write_text("data_\nloop_\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n10 20 30\n")
     particles = read_particles("a.star", pixel_size=1.5)

@@ -12,6 +12,8 @@ __getattr__, __dir__ = lazy_exports(
         "atomic_write_text": "atomic",
         "describe": "inspect",
         "faults": "validate",
+        "image_names": "stacks",
+        "is_sound": "validate",
         "read": "dispatch",
         "read_array": "mrc",
         "read_atoms": "atoms",

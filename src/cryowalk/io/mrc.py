@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryowalk.core.errors import CryowalkWarning, EnvironmentFault, InputError, ShapeError, printable
+from cryowalk.core.errors import CryowalkWarning, EnvironmentFault, InputError, ShapeError, UsageError, printable
 from cryowalk.io.atomic import atomic_path
 from cryowalk.io.mrc_header import MrcHeader, pack_header, read_header
 from cryowalk.io.opening import open_content, open_file, read_up_to
@@ -227,8 +227,16 @@ def write_array(
     ------
     InputError
         If a value is not finite or does not fit the sample format.
+    UsageError
+        If the name asks for compression, or the voxel size is no length (0 stands for one that is not known).
     """
     path = Path(path)
+    if path.suffix.lower() in (".gz", ".bz2"):
+        raise UsageError("a compressed file cannot be written", file=path, fix="write it plain and compress it afterwards")
+    if not 0 <= voxel_size < float("inf"):
+        raise UsageError(
+            f"a voxel size of {voxel_size} Å cannot be written", file=path, expected="a length, or 0 where it is not known"
+        )
     values = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
     if values.ndim == 2:
         values, kind = values[None], "images"

@@ -29,7 +29,7 @@ from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numbers
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-LARGEST_DEFOCUS = 1e6  # Å
+LARGEST_DEFOCUS = 5e5  # Å
 SMALLEST_DEFOCUS = 30.0  # Å; below it a defocus was given in μm
 HEADER_TOLERANCE = 0.01  # of the pixel sizes of header and STAR file
 BATCH = 256  # images held in memory while a stack is written
@@ -130,7 +130,9 @@ def _optics(star: StarFile, table: StarBlock, pixel_size: float | None) -> tuple
     """The optics groups and the group of each particle."""
     path = star.path
     needs_ctf = "rlnDefocusU" in table.columns
-    source = next((star[name] for name in ("optics",) if name in star), table)
+    source = table
+    if "optics" in star:
+        source = star["optics"]
     absent = [label for label in _CTF_OPTICS if needs_ctf and label not in source.columns]
     if absent:
         raise InputError(
@@ -186,13 +188,16 @@ def table_defocus(table: StarBlock, path: Path, used: set[str]) -> Defocus | Non
     if "rlnDefocusU" not in table.columns:
         return None
 
-    def values(label: str, *, limit: float = 1e6) -> Float[Tensor, " n"] | None:
-        used.add(label)
-        return torch.from_numpy(numbers(table, label, path=path, low=-limit, high=limit)) if label in table.columns else None
+    def values(label: str, *, limit: float = 1e6) -> Float[Tensor, " n"]:
+        return torch.from_numpy(numbers(table, label, path=path, low=-limit, high=limit))
 
-    major, minor = values("rlnDefocusU", limit=LARGEST_DEFOCUS), values("rlnDefocusV", limit=LARGEST_DEFOCUS)
-    azimuth, phase = values("rlnDefocusAngle"), values("rlnPhaseShift")
-    assert major is not None
+    def where_given(label: str) -> Float[Tensor, " n"] | None:
+        used.add(label)
+        return values(label) if label in table.columns else None
+
+    used.add("rlnDefocusU")
+    major = values("rlnDefocusU", limit=LARGEST_DEFOCUS)
+    minor, azimuth, phase = where_given("rlnDefocusV"), where_given("rlnDefocusAngle"), where_given("rlnPhaseShift")
     if 0 < float(major.abs().max()) < SMALLEST_DEFOCUS:
         raise InputError(
             f"rlnDefocusU is {table.columns['rlnDefocusU'][0]} Å",
@@ -207,8 +212,8 @@ def table_defocus(table: StarBlock, path: Path, used: set[str]) -> Defocus | Non
         minor=major if minor is None else minor,
         azimuth=zeros if azimuth is None else azimuth * DEGREE,
         phase_shift=zeros if phase is None else phase * DEGREE,
-        b_factor=values("rlnCtfBfactor"),
-        scale=values("rlnCtfScalefactor"),
+        b_factor=where_given("rlnCtfBfactor"),
+        scale=where_given("rlnCtfScalefactor"),
     )
 
 

@@ -1,5 +1,6 @@
 """Optics groups in RELION's tables: the optics block of 3.1 and later, and the columns that RELION 3.0 repeated in every row."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cryowalk.core.errors import InputError, printable
+from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.core.units import MICROMETRE, MILLIRADIAN
 from cryowalk.data.optics import Aberrations, Optics
 from cryowalk.io.star import StarBlock
@@ -26,7 +27,8 @@ RANGES = {
     "rlnMagnification": (1.0, 1e8, ""),
 }
 MAGNIFICATION_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
-PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize", "rlnTomoTiltSeriesPixelSize", "rlnMicrographOriginalPixelSize")
+SURE_PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
+PIXEL_SIZES = (*SURE_PIXEL_SIZES, "rlnTomoTiltSeriesPixelSize", "rlnMicrographOriginalPixelSize")
 _KNOWN = {
     "rlnOpticsGroup", "rlnOpticsGroupName", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnImagePixelSize",
     "rlnMicrographOriginalPixelSize", "rlnCtfDataAreCtfPremultiplied", "rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike",
@@ -156,6 +158,9 @@ def _pixel_sizes(block: StarBlock, path: Path | None) -> list[float]:
             file=path,
             fix="add rlnImagePixelSize to the optics table, or state --pixel-size (Å)",
         )
+    if label not in SURE_PIXEL_SIZES:
+        told = f"{printable(path or 'the table')}: no rlnImagePixelSize; {label} is taken, which is wrong if the images were rescaled"
+        warnings.warn(told, CryowalkWarning, stacklevel=6)
     low, high, hint = RANGES["rlnImagePixelSize"]
     return [float(size) for size in numbers(block, label, path=path, low=low, high=high, hint=hint)]
 
