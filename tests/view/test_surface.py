@@ -54,6 +54,16 @@ def test_the_slider_shows_one_level_at_a_time(blob):
     assert "at 5 levels" in figure.layout.meta["description"]
 
 
+def test_the_frame_holds_the_molecule_and_not_the_noise_around_it(generator):
+    volume = ball((40, 45, 52), voxel_size=1.7, middle=(9.0, -6.0, 4.0), width=6.0)
+    noisy = Volume(voxels=volume.voxels + 0.08 * torch.randn(40, 45, 52, generator=generator), voxel_size=1.7)
+    scene = view.isosurface(noisy).layout.scene
+    for axis, middle in zip((scene.xaxis, scene.yaxis, scene.zaxis), (9.0, -6.0, 4.0), strict=True):
+        assert axis.range[0] < middle - 4
+        assert axis.range[1] > middle + 4
+        assert axis.range[1] - axis.range[0] < 40
+
+
 def test_a_flat_histogram_has_one_level_in_its_middle(generator):
     flat = Volume(voxels=torch.rand(9, 9, 9, generator=generator), voxel_size=1.7)
     assert len(view.isosurface(flat).data) == 1

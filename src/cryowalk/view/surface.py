@@ -55,7 +55,7 @@ def isosurface(
     figure = go.Figure(data=[_trace(one, visible=index == shown) for index, one in enumerate(surfaces)])
     averaged = f", drawn on voxels of {shrink * volume.voxel_size:.3g} Å" if shrink > 1 else ""
     description = f"Isosurface at {len(surfaces)} level{'s' if len(surfaces) > 1 else ''}{averaged}"
-    figure.update_layout(**_layout(surfaces, description), sliders=[_slider([one.name for one in surfaces], shown)])
+    figure.update_layout(**_layout(surfaces[shown], description), sliders=[_slider([one.name for one in surfaces], shown)])
     return figure
 
 
@@ -109,10 +109,10 @@ def _trace(surface: _Surface, *, visible: bool) -> Any:
     )  # fmt: skip
 
 
-def _layout(surfaces: list[_Surface], description: str) -> dict[str, Any]:
-    corners = np.concatenate([one.corners for one in surfaces])
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    margin = 0.04 * float((high - low).max())
+def _layout(framed: _Surface, description: str) -> dict[str, Any]:
+    # the level shown first sets the frame, without its few farthest specks: lower levels may be noise that fills the box
+    low, high = np.percentile(framed.corners, [0.5, 99.5], axis=0)
+    margin = 0.12 * float((high - low).max())
 
     def axis(name: str, index: int) -> dict[str, Any]:
         return {
