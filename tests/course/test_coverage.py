@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cryowalk.course import build
+from cryowalk.course import coverage as coverage_text
 from cryowalk.course.exercise import exercises
 
 ROOT = build.repository_root()
@@ -31,6 +32,18 @@ def anchors_in(source: Path) -> list[str]:
     """The anchors in the markdown cells of a unit."""
     text = "\n".join(cell["source"] for cell in build.read_cells(source) if cell["type"] == "markdown")
     return re.findall(r'<a id="([^"]+)"></a>', text)
+
+
+def test_anchors_are_kept_by_the_build_and_nothing_else_is_changed():
+    text = "headings:\n- id: H01\n  title: x\n  anchor:\n  - U09#H01\n  units:\n  - U01\n  - U02\nunits:\n- id: U01\n- id: U02\n  headings:\n  - H01\n"
+    once = coverage_text.refreshed(text, {"U02": '# <a id="H01"></a>'})
+    assert yaml.safe_load(once) == {
+        "headings": [{"id": "H01", "title": "x", "anchor": ["U02#H01"], "units": ["U01", "U02"]}],
+        "units": [{"id": "U01"}, {"id": "U02", "headings": ["H01"]}],
+        "planned": ["U01"],
+    }
+    assert coverage_text.refreshed(once, {"U02": '# <a id="H01"></a>'}) == once
+    assert "anchor" not in coverage_text.refreshed(once, {})
 
 
 def test_every_heading_of_the_first_seed_is_there_and_none_is_invented(coverage, seeds):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cryowalk.core.errors import EnvironmentFault, InputError, UsageError
-from cryowalk.course import explore, store
+from cryowalk.course import coverage, explore, store
 from cryowalk.io.atomic import atomic_write_text
 
 _BEGIN = re.compile(r"^(\s*)# BEGIN SOLUTION\s*$")
@@ -247,15 +247,28 @@ def plan() -> str:
     """The titles of all units, and the notebooks of those that exist, as the text of that file."""
     import yaml
 
-    with (repository_root() / "course" / "coverage.yaml").open(encoding="utf-8") as handle:
+    with coverage_file().open(encoding="utf-8") as handle:
         planned = yaml.safe_load(handle)["units"]
     notebooks = {name: f"{source.stem}.ipynb" for name, source in unit_sources().items()}
     units = [{"id": unit["id"], "notebook": notebooks.get(unit["id"]), "title": unit["title"]} for unit in planned]
     return json.dumps(units, indent=1, ensure_ascii=False) + "\n"
 
 
+def coverage_file() -> Path:
+    """The map from the seeds to the units."""
+    return repository_root() / "course" / "coverage.yaml"
+
+
+def _coverage() -> str:
+    texts = {name: source.read_text(encoding="utf-8") for name, source in unit_sources().items()}
+    return coverage.refreshed(coverage_file().read_text(encoding="utf-8"), texts)
+
+
 def stale_notebooks(folder: Path | None = None) -> list[Path]:
-    """The notebooks that differ from their unit, are missing, or have the name of a unit that is no more; and the plan, likewise."""
+    """The notebooks that differ from their unit, are missing, or have the name of a unit that is no more.
+
+    Without `folder` also the files that list the units: the plan in the package, and the anchors in course/coverage.yaml.
+    """
     expected = _expected(folder)
     stale = [path for path, text in expected.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     place = folder or repository_root() / "notebooks"
@@ -265,7 +278,7 @@ def stale_notebooks(folder: Path | None = None) -> list[Path]:
 
 def _expected(folder: Path | None) -> dict[Path, str]:
     texts = {notebook_path(source, folder): student_notebook(source) for source in unit_sources().values()}
-    return texts if folder else texts | {plan_file(): plan()}
+    return texts if folder else texts | {plan_file(): plan(), coverage_file(): _coverage()}
 
 
 def write_notebooks(folder: Path | None = None) -> list[Path]:
