@@ -79,8 +79,8 @@ def test_every_residue_is_left_handed(molecule):
         )
         for r in residues[names == "CB"]
     ]
-    assert 0.5 < np.min(volumes)  # 2.5 Å³ but where a loop is strained
-    assert 2.4 < np.median(volumes)
+    assert np.min(volumes) > 0.5  # 2.5 Å³ but where a loop is strained
+    assert np.median(volumes) > 2.4
     assert np.max(volumes) < 2.9
 
 
@@ -97,7 +97,7 @@ def test_helices_are_right_handed_and_there_are_strands(backbone):
 
 def test_the_chain_has_peptide_bonds_throughout(backbone):
     bonds = np.linalg.norm(backbone[1:, 0] - backbone[:-1, 2], axis=1)
-    assert 0.85 < np.mean(np.abs(bonds - 1.33) < 0.06)
+    assert np.mean(np.abs(bonds - 1.33) < 0.06) > 0.85
     assert bonds.max() < 1.7
     steps = np.linalg.norm(np.diff(backbone[:, 1], axis=0), axis=1)
     assert np.abs(steps - 3.8).max() < 0.45

@@ -47,8 +47,12 @@ def test_a_canvas_that_is_all_image_gives_the_plain_convolution(generator):
 def test_shifts_move_the_particle(generator):
     del generator
     still = form_images(blob(48)[None], OPTICS, defocus_of(8000.0), shift=torch.zeros(1, 2, dtype=torch.float64), canvas=200)
-    moved = form_images(blob(48)[None], OPTICS, defocus_of(8000.0), shift=torch.tensor([[3.2, -4.8]], dtype=torch.float64), canvas=200)
-    torch.testing.assert_close(moved.images[0, 5:-5, 5:-5], still.images[0].roll((-3, 2), dims=(0, 1))[5:-5, 5:-5], atol=1e-6, rtol=0)
+    moved = form_images(
+        blob(48)[None], OPTICS, defocus_of(8000.0), shift=torch.tensor([[3.2, -4.8]], dtype=torch.float64), canvas=200
+    )
+    torch.testing.assert_close(
+        moved.images[0, 5:-5, 5:-5], still.images[0].roll((-3, 2), dims=(0, 1))[5:-5, 5:-5], atol=1e-6, rtol=0
+    )
 
 
 def test_a_particle_is_bright():
@@ -65,7 +69,9 @@ def test_a_particle_is_bright():
 
 def test_more_defocus_loses_more_signal():
     image = blob(40, sigma=1.2)[None].expand(3, 40, 40)
-    lost = form_images(image, OPTICS, defocus_of(5000.0, 12000.0, 25000.0), shift=torch.zeros(3, 2, dtype=torch.float64)).signal_lost
+    lost = form_images(
+        image, OPTICS, defocus_of(5000.0, 12000.0, 25000.0), shift=torch.zeros(3, 2, dtype=torch.float64)
+    ).signal_lost
     assert (lost.diff() > 0).all()
     assert 0 < lost[0] < lost[2] < 1
 

@@ -37,7 +37,9 @@ def test_projections_equal_those_of_gaussians(box, generator):
     for image, rotation, (sx, sy) in zip(images, rotations, shift.tolist(), strict=True):
         expected = torch.zeros(box, box, dtype=torch.float64)
         for (px, py, _), weight in zip((positions @ rotation.T).tolist(), weights.tolist(), strict=True):
-            expected += weight * math.sqrt(2 * math.pi) * sigma * torch.exp(-((ix - px - sx) ** 2 + (iy - py - sy) ** 2) / (2 * sigma**2))
+            expected += (
+                weight * math.sqrt(2 * math.pi) * sigma * torch.exp(-((ix - px - sx) ** 2 + (iy - py - sy) ** 2) / (2 * sigma**2))
+            )
         assert ((image - expected).norm() / expected.norm()).item() < 0.01
 
 

@@ -53,7 +53,9 @@ def test_one_atom_is_a_sum_of_gaussians(box):
     expected, projected = torch.zeros_like(squared), torch.zeros_like(across)
     for amplitude, width in zip(table.a, table.b, strict=True):
         total = width + b
-        expected += VOLT_PER_SCATTERING_FACTOR * amplitude * (4 * math.pi / total) ** 1.5 * torch.exp(-4 * math.pi**2 * squared / total)
+        expected += (
+            VOLT_PER_SCATTERING_FACTOR * amplitude * (4 * math.pi / total) ** 1.5 * torch.exp(-4 * math.pi**2 * squared / total)
+        )
         projected += VOLT_PER_SCATTERING_FACTOR * amplitude * (4 * math.pi / total) * torch.exp(-4 * math.pi**2 * across / total)
     torch.testing.assert_close(volume.voxels.double(), expected, atol=2e-5 * expected.max().item(), rtol=0)
     projection = volume.voxels.double().sum(dim=0) * voxel_size
@@ -126,7 +128,11 @@ def test_a_model_that_does_not_fit_names_the_box_it_needs():
 def test_atoms_that_cannot_be_are_refused():
     good = atoms_of([(0.0, 0.0, 0.0)], 6)
     with pytest.raises(InputError, match="no atoms"):
-        potential(good.__class__(**{n: getattr(good, n)[:0] for n in ("positions", "atomic_numbers", "b_factors", "occupancies")}), box=8, voxel_size=1.0)
+        potential(
+            good.__class__(**{n: getattr(good, n)[:0] for n in ("positions", "atomic_numbers", "b_factors", "occupancies")}),
+            box=8,
+            voxel_size=1.0,
+        )
     with pytest.raises(InputError, match="atom 2"):
         potential(atoms_of([(0.0, 0.0, 0.0), (math.nan, 0.0, 0.0)], 6), box=16, voxel_size=1.0)
     for number in (0, 120):

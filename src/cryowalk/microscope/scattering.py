@@ -11,11 +11,11 @@ from cryowalk.fourier.slices import extract_slices, prepare_volume
 from cryowalk.fourier.transform import to_real
 
 
-def project(volume: Volume, pose: Pose, *, padding: int = 2) -> Float[Tensor, "n h w"]:
+def project(volume: Volume, pose: Pose, *, padding: float = 2.0) -> Float[Tensor, "n h w"]:
     """Projections ∫ V(Rᵀ x) dz of the volume in each pose, moved by its shift, value · Å (V Å for a potential in V).
 
-    Central slices of the padded transform: to about 1 % for objects within 0.4 of the box, see `fourier.slices`. The thin-specimen
-    limit: one straight ray a pixel, no Ewald curvature, no multiple scattering. What a shift moves across one border enters at the other.
+    Central slices of the padded transform, to about 1 % (`fourier.nufft.project_exactly` is the exact form). The thin-specimen limit:
+    straight rays, no Ewald curvature, no multiple scattering. What a shift moves across one border enters at the other.
 
     Raises
     ------

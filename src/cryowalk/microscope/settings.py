@@ -28,6 +28,9 @@ class ParticleSimulationSettings:
     concentration: Annotated[float, "how closely preferred views gather: spots of about 1/√ this, rad"] = 8.0
     hinge_spread: Annotated[float, "standard deviation of the hinge angle of a flexible specimen, rad; 0 keeps it rigid"] = 0.0
     conformations: Annotated[int, "number of hinge angles that the spread is divided into"] = 9
+    projection: Annotated[
+        Literal["fast", "exact"], "interpolated central slices (about 1 %), or a non-uniform transform (1e-10, slower)"
+    ] = "fast"
     canvas: Annotated[
         int | None, "side of the canvas on which images form, pixels; by default large enough that no CTF wraps round"
     ] = None

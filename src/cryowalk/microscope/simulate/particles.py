@@ -17,6 +17,7 @@ from cryowalk.data.optics import Optics
 from cryowalk.data.particles import ParticleSet
 from cryowalk.data.truth import Truth
 from cryowalk.data.volume import Volume
+from cryowalk.fourier.nufft import project_exactly
 from cryowalk.fourier.slices import FourierVolume, extract_slices, prepare_volume
 from cryowalk.fourier.transform import resize, to_real
 from cryowalk.microscope.exposure import deviation_for_snr, noise_deviation, noise_images, noise_power, signal_variance
@@ -26,6 +27,7 @@ from cryowalk.microscope.settings import ParticleSimulationSettings
 from cryowalk.microscope.simulate.parameters import ParticleParameters, check_settings, draw_parameters
 from cryowalk.microscope.specimen import centre_of_mass, potential
 
+_PADDING = 2.0  # of the references: simulated data should be nearer to the truth than what is measured with them
 _SAMPLE = 256  # images, evenly spread, from which the signal's variance is taken
 
 
@@ -35,6 +37,7 @@ class _Scene(NamedTuple):
     optics: Optics
     settings: ParticleSimulationSettings
     parameters: ParticleParameters
+    volumes: tuple[Volume, ...]
     references: tuple[FourierVolume, ...]
     canvas: int
 
@@ -75,7 +78,7 @@ def simulate_particles(
     parameters = draw_parameters(settings, generator=generator)
     atoms, volumes = _conformers(specimen, optics, settings, parameters)
     canvas = settings.canvas or canvas_size(optics, parameters.defocus, box=settings.box)
-    scene = _Scene(optics, settings, parameters, tuple(prepare_volume(volume) for volume in volumes), canvas)
+    scene = _Scene(optics, settings, parameters, tuple(volumes), _references(volumes, settings), canvas)
     sample = _signal_sample(scene)
     deviation = _noise_deviation(scene, sample)
     power = _noise_power(scene, deviation)
@@ -160,15 +163,27 @@ def _fitted(volume: Volume, optics: Optics, box: int) -> Volume:
     )
 
 
+def _references(volumes: list[Volume], settings: ParticleSimulationSettings) -> tuple[FourierVolume, ...]:
+    """The volumes made ready for central slices; none are needed for exact projections."""
+    if settings.projection == "exact":
+        return ()
+    return tuple(prepare_volume(volume, padding=_PADDING) for volume in volumes)
+
+
 def _noiseless(scene: _Scene, indices: Tensor) -> FormedImages:
     """The images with these numbers as the lens makes them, before noise."""
     parameters = scene.parameters
-    rotations = parameters.pose.lab_from_particle[indices].float()
+    rotations = parameters.pose.lab_from_particle[indices]
     projections = torch.empty(len(indices), scene.settings.box, scene.settings.box)
     states = parameters.state[indices]
     for state in sorted(set(states.tolist())):
         mine = states == state
-        projections[mine] = to_real(extract_slices(scene.references[state], rotations[mine]), width=scene.settings.box)
+        if scene.settings.projection == "exact":
+            projections[mine] = project_exactly(scene.volumes[state], rotations[mine])
+        else:
+            projections[mine] = to_real(
+                extract_slices(scene.references[state], rotations[mine].float()), width=scene.settings.box
+            )
     return form_images(
         projections, scene.optics, parameters.defocus[indices], shift=parameters.pose.shift[indices], canvas=scene.canvas
     )
