@@ -6,7 +6,8 @@ Colours: Okabe & Ito, Color universal design (2008), which stay apart for every 
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -51,6 +52,7 @@ _STYLE: Any = {
 }
 
 Drawn = TypeVar("Drawn")
+Options = ParamSpec("Options")
 
 
 class Drawing(Figure):
@@ -156,12 +158,11 @@ def round_length(target: float) -> float:
     return float(max(step * power for step in (1.0, 2.0, 5.0) if step * power <= target * (1 + 1e-9)))
 
 
-def styled(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
+def styled(draw: Callable[Options, Drawn]) -> Callable[Options, Drawn]:
     """The same drawing function, run inside the house style."""
-    from functools import wraps
 
     @wraps(draw)
-    def draw_in_style(*arguments: Any, **options: Any) -> Drawn:
+    def draw_in_style(*arguments: Options.args, **options: Options.kwargs) -> Drawn:
         with house_style():
             return draw(*arguments, **options)
 
