@@ -2,8 +2,11 @@ import bz2
 import gzip
 import io
 import pickle
+import subprocess
+import sys
 import tracemalloc
 import warnings
+from contextlib import suppress
 
 import mrcfile
 import numpy as np
@@ -237,6 +240,34 @@ def test_a_killed_writer_goes_on_at_any_image_with_the_same_bytes(tmp_path, resu
         assert writer.count == resume_at
         writer.write(array[resume_at:])
     assert (tmp_path / "a.mrcs").read_bytes() == (tmp_path / "b.mrcs").read_bytes()
+
+
+@pytest.mark.parametrize("count", [1, 5, 7])
+def test_what_a_killed_writer_wrote_beyond_the_resume_is_cut_off(tmp_path, count):
+    array = torch.from_numpy(values((7, 6, 9)))
+    with suppress(KeyboardInterrupt), MrcStackWriter(tmp_path / "b.mrcs", image_shape=(6, 9), pixel_size=1.2) as writer:
+        writer.write(array)
+        raise KeyboardInterrupt
+    write_array(array[:count], tmp_path / "a.mrcs", voxel_size=1.2, kind="images")
+    with MrcStackWriter(tmp_path / "b.mrcs", image_shape=(6, 9), pixel_size=1.2, resume_at=count):
+        pass
+    assert (tmp_path / "a.mrcs").read_bytes() == (tmp_path / "b.mrcs").read_bytes()
+
+
+def test_a_full_disk_while_a_stack_is_written_leaves_the_old_one(tmp_path):
+    old = stack(tmp_path / "a.mrcs")
+    code = (
+        "import resource, sys, torch; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from cryowalk.io import MrcStackWriter\n"
+        "from cryowalk.core.errors import EnvironmentFault\n"
+        "try:\n"
+        "    with MrcStackWriter(sys.argv[1], image_shape=(64, 64), pixel_size=1.2) as writer:\n"
+        "        writer.write(torch.rand(2, 64, 64))\n"
+        "except EnvironmentFault as error: raise SystemExit(error.exit_code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.mrcs")], check=False)
+    assert done.returncode == 4
+    np.testing.assert_array_equal(read_array(tmp_path / "a.mrcs"), old)
 
 
 def test_a_writer_refuses_what_does_not_fit(tmp_path):
