@@ -27,7 +27,7 @@ def test_each_kind_is_described_in_words_and_json(tmp_path):
             "particles (RELION STAR)",
             "7 rows",
             "optics “group 1”: 4 particles, 1.7 Å/px, 300 kV",
-            "1 image stacks, all of them found",
+            "1 image stack, all found",
             "half sets: 4 in 1, 3 in 2",
         ),
         "t.star": ("truth of a simulation",),
@@ -62,7 +62,8 @@ def test_damaged_and_unknown_files_are_errors(tmp_path):
     stack(tmp_path / "s.mrcs")
     patched(tmp_path / "s.mrcs", tmp_path / "bad.mrcs", (8, integers(6)))
     (tmp_path / "x.txt").write_text("words")
-    for name in ("bad.mrcs", "x.txt", "absent.mrc"):
+    (tmp_path / "page.mrc").write_text("<!doctype html>")
+    for name in ("bad.mrcs", "x.txt", "absent.mrc", "page.mrc"):
         with pytest.raises(InputError, match=name):
             describe(tmp_path / name)
 

@@ -11,7 +11,7 @@ import numpy as np
 from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
-from cryowalk.io.kinds import foreign_words, kind_of
+from cryowalk.io.kinds import MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import map_origin
 from cryowalk.io.mrc_header import MODES_IN_WORDS, MrcHeader, read_header
 from cryowalk.io.relion import read_particles
@@ -56,6 +56,10 @@ def describe(path: str | Path) -> Description:
         return describe_mrc(read_header(path))
     if kind == "foreign":
         words = foreign_words(path)
+        if {suffix.lower() for suffix in path.suffixes[-2:]} & (MRC_ENDINGS | STAR_ENDINGS | STRUCTURE_ENDINGS):
+            raise InputError(
+                f"this is {words}, whatever its name says", file=path, fix="fetch the file again or name the right one"
+            )
         return Description(path=path, kind=words, words=("a format that is not read here",), facts={"bytes": path.stat().st_size})
     if kind == "unknown":
         raise InputError(
@@ -94,7 +98,8 @@ def describe_mrc(header: MrcHeader) -> Description:
     if min(sizes[:2]) > 0:
         same = max(sizes[:2]) / min(sizes[:2]) < 1.001 and (flat or (sizes[2] > 0 and max(sizes) / min(sizes) < 1.001))
         size = f"{sizes[0]:g}" if same else " × ".join(f"{value:g}" for value in sizes)
-        words.append(f"{'pixel' if flat else 'voxel'} size {size} Å, {columns * sizes[0]:.4g} × {rows * sizes[1]:.4g} Å across")
+        sides = [count * side for count, side in zip((columns, rows, sections), sizes, strict=True)][: 2 if flat else 3]
+        words.append(f"{'pixel' if flat else 'voxel'} size {size} Å, {' × '.join(f'{side:.4g}' for side in sides)} Å across")
     else:
         words.append("the pixel size is not given")
     origin = map_origin(header, voxel_sizes=sizes)
@@ -185,7 +190,7 @@ def _describe_particles(particles: ParticleSet, path: Path) -> tuple[list[str], 
     stacks = dict.fromkeys(name.rpartition("@")[2] for name in particles.image_names)
     there = sum(find_stack(stack, path) is not None for stack in stacks)
     facts |= {"stacks": len(stacks), "stacks_found": there, "has_poses": particles.pose is not None}
-    words.append(f"{len(stacks)} image stacks, {'all' if there == len(stacks) else there} of them found")
+    words.append(f"{len(stacks)} image stack{'' if len(stacks) == 1 else 's'}, {'all' if there == len(stacks) else there} found")
     words.append("angles and origins are given" if particles.pose is not None else "no poses")
     if particles.defocus is not None:
         mean = (particles.defocus.major + particles.defocus.minor) / 2
