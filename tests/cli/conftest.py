@@ -12,7 +12,9 @@ PROGRAM = Path(__file__).with_name("fake_command.py")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "particles.star").write_text("# version 30001\n\ndata_particles\n\nloop_\n_rlnImageName #1\n000001@a.mrcs\n000002@a.mrcs\n\n")
+    (tmp_path / "particles.star").write_text(
+        "# version 30001\n\ndata_particles\n\nloop_\n_rlnImageName #1\n000001@a.mrcs\n000002@a.mrcs\n\n"
+    )
     return tmp_path
 
 

@@ -1,11 +1,6 @@
-"""A small command without heavy imports, run as a program by the tests: it adds up numbers, slowly if asked, and keeps a checkpoint after each.
-
-The environment variable KILL_AT=N ends the process by SIGKILL at its N-th flush to the disk.
-"""
+"""A small command without heavy imports, run as a program by the tests: it adds up numbers, slowly if asked, and keeps a checkpoint after each."""
 
 import hashlib
-import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -96,21 +91,6 @@ def install() -> None:
     entry_point.entry_for = lambda words: ENTRY if words[:1] == ["fake"] else None
 
 
-def kill_at_flush(number: int) -> None:
-    flush, seen = os.fsync, 0
-
-    def counted(descriptor: int) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        flush(descriptor)
-
-    os.fsync = counted
-
-
 if __name__ == "__main__":
     install()
-    if "KILL_AT" in os.environ:
-        kill_at_flush(int(os.environ["KILL_AT"]))
     entry_point.main(["fake", *sys.argv[1:]])

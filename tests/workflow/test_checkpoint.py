@@ -30,7 +30,8 @@ def test_plain_values_survive(state):
 
 
 @pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64, torch.uint8, torch.bool, torch.bfloat16]
+    "dtype",
+    [torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64, torch.uint8, torch.bool, torch.bfloat16],
 )
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5, 4)])
 def test_tensors_survive_bit_for_bit(dtype, shape, generator):
@@ -43,7 +44,12 @@ def test_tensors_survive_bit_for_bit(dtype, shape, generator):
 
 def test_views_conjugates_and_special_numbers_survive(generator):
     spectrum = torch.randn(4, 6, dtype=torch.complex64, generator=generator)
-    state = {"conj": spectrum.conj().T[::2], "nan": torch.tensor([math.nan, math.inf, -0.0]), "float": math.inf, "number": np.float64(1 / 3)}
+    state = {
+        "conj": spectrum.conj().T[::2],
+        "nan": torch.tensor([math.nan, math.inf, -0.0]),
+        "float": math.inf,
+        "number": np.float64(1 / 3),
+    }
     back = round_trip(state)
     assert torch.equal(back["conj"], state["conj"])
     assert back["nan"].view(torch.int32).tolist() == state["nan"].view(torch.int32).tolist()

@@ -19,11 +19,10 @@ HOUSE_ALIASES = {
     "pixel_size": ("--angpix",),
     "threads": ("--j",),
     "symmetry": ("--sym",),
-    "box": (),
 }
 # A safety net below what a settings class says itself: values that mean nothing under these names.
 HOUSE_RANGES: dict[str, tuple[tuple[str, float], ...]] = {
-    "box": (("min", 4), ("max", 4096)),
+    "box": (("min", 8), ("max", 4096)),
     "count": (("min", 1),),
     "iterations": (("min", 1),),
     "pixel_size": (("above", 0),),
@@ -58,8 +57,8 @@ class Field:
 
     @property
     def label(self) -> str:
-        """The name in messages."""
-        return self.positional or self.flags[0]
+        """The name in messages, with the aliases that people rather type."""
+        return self.positional or " / ".join(self.flags)
 
     def check(self, value: Any) -> None:
         """Nothing, if the value can be meant.

@@ -45,7 +45,7 @@ def command_function(command: Command) -> Callable[..., None]:
     if doubled or len({field.name for field in own}) < len(own):
         raise TypeError(f"{command.name}: two options of one name: {sorted(doubled) or [field.name for field in own]}")
 
-    def function(ctx: typer.Context, **values: Any) -> None:
+    def function(ctx: Any, **values: Any) -> None:
         run_command(command, values, given={name for name in values if _is_given(ctx, name)})
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
@@ -60,7 +60,7 @@ def command_function(command: Command) -> Callable[..., None]:
     return function
 
 
-def _is_given(ctx: typer.Context, name: str) -> bool:
+def _is_given(ctx: Any, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 

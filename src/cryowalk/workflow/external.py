@@ -12,6 +12,7 @@ from typing import Literal
 
 from cryowalk.core.errors import CryowalkError
 from cryowalk.workflow.lock import DirectoryInUse
+from cryowalk.workflow.manifest import read_manifest
 from cryowalk.workflow.progress import WorkProgress
 
 ABORT_REQUEST = "RELION_JOB_ABORT_NOW"
@@ -114,7 +115,12 @@ def external_job(directory: Path, *, progress: WorkProgress) -> Iterator[None]:
 
 
 def _succeed(directory: Path) -> None:
-    write_output_nodes(directory, [each.name for each in directory.iterdir() if each.is_file() and not is_relion_file(each.name)])
+    manifest = read_manifest(directory)
+    if manifest is not None:
+        names = list(manifest.outputs)
+    else:
+        names = [each.name for each in directory.iterdir() if each.is_file() and not is_relion_file(each.name)]
+    write_output_nodes(directory, names)
     write_marker(directory, "SUCCESS")
 
 

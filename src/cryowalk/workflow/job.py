@@ -104,16 +104,17 @@ class Job:
                 fix="free some space or give an output directory on another disk",
             )
 
-    def outputs(self) -> list[str]:
-        """The names of the files that the job has written so far, without its own bookkeeping and RELION's."""
-        found = []
-        for path in sorted(self.directory.rglob("*")):
-            within = path.relative_to(self.directory)
-            is_bookkeeping = CHECKPOINTS in within.parts or path.name in BOOKKEEPING  # also that of stages in sub-directories
-            is_unfinished = path.name.startswith(".") or path.name.endswith(".partial")
-            if path.is_file() and not is_bookkeeping and not is_unfinished and not external.is_relion_file(within.as_posix()):
-                found.append(within.as_posix())
-        return found
+
+def outputs_in(directory: Path) -> list[str]:
+    """The names of the files that a job has written into its directory so far, without its own bookkeeping and RELION's."""
+    found = []
+    for path in sorted(directory.rglob("*")):
+        within = path.relative_to(directory)
+        is_bookkeeping = CHECKPOINTS in within.parts or path.name in BOOKKEEPING  # also that of stages in sub-directories
+        is_unfinished = path.name.startswith(".") or path.name.endswith(".partial")
+        if path.is_file() and not is_bookkeeping and not is_unfinished and not external.is_relion_file(within.as_posix()):
+            found.append(within.as_posix())
+    return found
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def open_job(
         _enter(directory, stack, execution.progress)
         for stale in directory.rglob(".*.partial"):  # what a killed run was writing; the lock says that nobody is writing it now
             stale.unlink(missing_ok=True)
-        before = read_manifest(directory)
+        before = _begun_before(directory)
         manifest = Manifest(command=command, settings=plain(settings), seed=seed)
         _refuse_others(directory, before, manifest, names=("command", "settings", "seed"))
         _describe_inputs(manifest, inputs or {}, before, execution.progress)
@@ -205,6 +206,18 @@ def _unwritable(directory: Path, error: OSError) -> EnvironmentFault:
         cause="missing permission, a read-only or full disk, or a name that is too long",
         fix="give an output directory of your own",
     )
+
+
+def _begun_before(directory: Path) -> Manifest | None:
+    """The manifest of an earlier run, or None; one that failed by a wrong option or input before it made anything may be begun anew, corrected."""
+    before = read_manifest(directory)
+    if before is None or before.state != "failed" or before.runs[-1].get("exit_code") not in (2, 3):
+        return before
+    if (directory / CHECKPOINTS).exists() or outputs_in(directory):
+        return before
+    for unfinished in directory.rglob("*.partial"):
+        unfinished.unlink()
+    return None
 
 
 def _refuse_others(directory: Path, before: Manifest | None, manifest: Manifest, *, names: tuple[str, ...]) -> None:
@@ -297,7 +310,7 @@ def _tell_beginning(job: Job, before: Manifest | None, execution: Execution, log
 
 
 def _finish(job: Job) -> None:
-    names = job.outputs()
+    names = outputs_in(job.directory)
     job.manifest.outputs = {name: output_facts(job.directory / name, between=job.progress.check) for name in names}
     job.manifest.state = "done"
     job.manifest.runs[-1].update(ended=now(), state="done")
@@ -317,7 +330,8 @@ def _leave(job: Job, error: BaseException, log: TextIO) -> None:
         return
     job.manifest.state = "stopped" if ending == "ABORTED" else "failed"
     facts = error.what if isinstance(error, CryowalkError) else f"{type(error).__name__}: {error}"
-    job.manifest.runs[-1].update(ended=now(), state=job.manifest.state, error=facts)
+    code = error.exit_code if isinstance(error, CryowalkError) else 1
+    job.manifest.runs[-1].update(ended=now(), state=job.manifest.state, error=facts, exit_code=code)
     # The error itself is what the user must hear of; a full disk may well refuse these lines too.
     with suppress(OSError, EnvironmentFault):
         log.write(f"{now()} {job.manifest.state}: {facts}\n")

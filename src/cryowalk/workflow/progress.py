@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from cryowalk.core.errors import printable
 from cryowalk.workflow.signals import StopRequest
@@ -49,6 +49,20 @@ class Meter:
     def summary(self) -> str:
         """One line about work that ended."""
         return f"{self.what}: {self.done} in {clock(self.seconds)} ({_brief(self.rate)} a second)"
+
+
+@runtime_checkable
+class TextStream(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> int:
+        """Write some text."""
+
+    def flush(self) -> None:
+        """Send it off."""
+
+    def isatty(self) -> bool:
+        """Whether a person looks at it."""
 
 
 @runtime_checkable
@@ -99,7 +113,7 @@ class LineDisplay:
 class BarDisplay:
     """A bar with rate and time left on a terminal, drawn by rich."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -218,7 +232,7 @@ class WorkProgress:
             self._meter = None
 
 
-def stream_display(stream: TextIO | None = None) -> Display:
+def stream_display(stream: TextStream | None = None) -> Display:
     """The display for a stream (standard error): a bar on a terminal, lines elsewhere."""
     stream = stream or sys.stderr
     if stream.isatty():
@@ -226,7 +240,7 @@ def stream_display(stream: TextIO | None = None) -> Display:
     return LineDisplay(line_writer(stream), interval=LINE_INTERVAL)
 
 
-def line_writer(stream: TextIO) -> Callable[[str], None]:
+def line_writer(stream: TextStream) -> Callable[[str], None]:
     """A function that writes one line to the stream, and falls silent for good when its reader has gone."""
     gone = False
 

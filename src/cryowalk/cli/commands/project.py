@@ -46,6 +46,7 @@ def run(files: ProjectionFiles, settings: None, context: Context) -> None:  # no
     _check(volume, particles, files)
     stack, star = root_names(files.output)
     box = volume.voxels.shape[-1]
+    stack.parent.mkdir(parents=True, exist_ok=True)
     writer = MrcStackWriter(stack, image_shape=(box, box), pixel_size=volume.voxel_size)
     try:
         context.progress.start("projecting", len(particles))
