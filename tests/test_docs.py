@@ -185,6 +185,7 @@ def test_views_of_a_notebook_draw_themselves_from_scripts_of_the_site(extensions
 
 def test_signatures_keep_the_shapes_of_their_authors(reference_writer):
     page = reference_writer.floor_page(ROOT / "src" / "cryowalk", "data")
+    assert page.startswith("data\n====\n\n\\ The nouns")
     assert 'positions: Float[Tensor, "atoms 3"]' in page
     assert ".. py:class:: cryowalk.data.Atoms\n   :canonical: cryowalk.data.atoms.Atoms" in page
 

@@ -26,7 +26,9 @@ def floor_page(package: Path, floor: str) -> str:
     """The page of one floor as reStructuredText, or nothing where the floor has no public function or class yet."""
     modules = [read_module(package, path) for path in sorted((package / floor).rglob("*.py"))]
     exports = {name: defining_module(name, where, modules) for name, where in exported_names(modules[0]).items()}
+    summary = prose(ast.get_docstring(modules[0].tree) or "")
     blocks = []
+    modules.sort(key=lambda module: (module.name not in exports.values(), module.name))  # what is imported most comes first
     for module in modules:
         entries = list(public_entries(module, exports))
         if not entries:
@@ -36,7 +38,6 @@ def floor_page(package: Path, floor: str) -> str:
         blocks += entries
     if not blocks:
         return ""
-    summary = prose(ast.get_docstring(modules[0].tree) or "")
     names = ", ".join(f"``{name}``" for name in sorted(exports)) if exports else ""
     short = [f"Importable straight from ``cryowalk.{floor}``: {names}."] if names else []
     return "\n\n".join([heading(floor, "="), summary, *short, *blocks]) + "\n"

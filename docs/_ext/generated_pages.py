@@ -1,6 +1,7 @@
 """The pages that the build writes into docs/_generated: conventions, reference, course; a page is touched only where its text changed."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -146,8 +147,10 @@ def write_all(_: Sphinx, config: Config) -> None:
         shutil.rmtree(folder)
 
 
-def list_guide(_: Sphinx, docname: str, content: list[str]) -> None:
-    """Put the pages of the guide that exist into its index, in the order of the path."""
+def fill_in(_: Sphinx, docname: str, content: list[str]) -> None:
+    """Put the pages of the guide that exist into its index, in the order of the path, and link the table of symbols to the reference."""
+    if docname == "symbols":
+        content[0] = re.sub(r"`(cryowalk\.[\w.]+)`", r"{py:obj}`\1`", content[0])
     if docname == "guide/index":
         present = {path.stem for path in (DOCS / "guide").glob("*.md")} - {"index"}
         ordered = [name for name in GUIDE_ORDER if name in present] + sorted(present - set(GUIDE_ORDER))
@@ -158,5 +161,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx's entry point."""
     app.add_config_value("cryowalk_execute", default=True, rebuild="env", types=bool)
     app.connect("config-inited", write_all)
-    app.connect("source-read", list_guide)
+    app.connect("source-read", fill_in)
     return {"parallel_read_safe": True}
