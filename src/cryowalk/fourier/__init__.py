@@ -7,6 +7,11 @@ __getattr__, __dir__ = lazy_exports(
     {
         "FourierVolume": "slices",
         "HalfDisk": "disk",
+        "half_disk": "disk",
+        "back_project": "slices",
+        "back_project_exactly": "nufft",
+        "shift_images": "filters",
+        "slices_exactly": "nufft",
         "SliceAccumulator": "accumulator",
         "apply_shell_weights": "filters",
         "b_factor": "filters",
