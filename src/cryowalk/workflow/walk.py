@@ -152,8 +152,8 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
         seed=stages.seed + PERTURBATION_SEED,
     )
     results = {
-        "true poses": _reconstructed(stages, TRUE_POSES, particles, settings, truth.volume),
-        "perturbed poses": _reconstructed(stages, PERTURBED_POSES, turned, settings, truth.volume),
+        "true poses": _reconstructed(stages, TRUE_POSES, particles, settings, truth=truth.volume),
+        "perturbed poses": _reconstructed(stages, PERTURBED_POSES, turned, settings, truth=truth.volume),
     }
     scores = _common_scores(particles, pixel_size)
     scores["snr"] = settings.snr
@@ -174,7 +174,7 @@ def _from_particles(stages: _Stages, star: Path, settings: WalkSettings) -> Walk
             expected="rlnImageName, rlnAngleRot, rlnAngleTilt, rlnAnglePsi and origins",
             fix="refine the particles first, or give a STAR file of a refinement",
         )
-    result = _reconstructed(stages, GIVEN_POSES, particles, settings, None)
+    result = _reconstructed(stages, GIVEN_POSES, particles, settings)
     scores = _common_scores(particles, particles.pixel_size)
     scores |= {f"half_fsc_{at}_angstrom": result.masked.resolution(at=at) for at in (0.5, 0.143)}
     scores |= {f"half_fsc_{at}_unmasked_angstrom": result.between_halves.resolution(at=at) for at in (0.5, 0.143)}
@@ -182,7 +182,9 @@ def _from_particles(stages: _Stages, star: Path, settings: WalkSettings) -> Walk
     return Walked(scores=scores, results={"given poses": result}, particles=particles, symmetry=settings.symmetry)
 
 
-def _reconstructed(stages: _Stages, name: str, particles: ParticleSet, settings: WalkSettings, truth: Volume | None) -> Result:
+def _reconstructed(
+    stages: _Stages, name: str, particles: ParticleSet, settings: WalkSettings, *, truth: Volume | None = None
+) -> Result:
     choices = ReconstructionSettings(symmetry=settings.symmetry)
 
     def work(job: Job) -> None:

@@ -1,7 +1,11 @@
 """The report of a walk: what went in, what came out, and how it compares with the truth."""
 
+from dataclasses import replace
+
 from cryowalk.data import ImageStack, Provenance, Volume
+from cryowalk.fourier.filters import low_pass
 from cryowalk.view import Report, fsc, guinier, images, isosurface, projections, slices, viewing_directions
+from cryowalk.view.report import Captioned
 from cryowalk.workflow.walk import Walked
 
 SHOWN_IMAGES = 12
@@ -11,7 +15,12 @@ def walk_report(walked: Walked, provenance: Provenance) -> Report:
     """The page of a walk, figures drawn."""
     report = Report(title="The walk", summary=_summary(walked), provenance=provenance).with_section("Scores", dict(walked.scores))
     maps = _maps(walked)
-    report = report.with_section("Maps", isosurface(_best(walked)), slices(maps), projections(maps))
+    shown, resolution = _for_looking(walked)
+    surface = Captioned(
+        figure=isosurface(shown),
+        caption=f"The map, low-passed to {resolution:.1f} Å for this view; drag to turn it, choose the level below.",
+    )
+    report = report.with_section("Maps", surface, slices(maps), projections(maps))
     curves = {}
     for label, result in walked.results.items():
         curves[f"half maps, {label}"] = result.masked
@@ -33,8 +42,13 @@ def _summary(walked: Walked) -> str:
     return words + "."
 
 
-def _best(walked: Walked) -> Volume:
-    return next(iter(walked.results.values())).full
+def _for_looking(walked: Walked) -> tuple[Volume, float]:
+    """The first map low-passed to where its halves correlate to 0.5: a surface shows noise as readily as signal."""
+    result = next(iter(walked.results.values()))
+    resolution = result.masked.resolution(at=0.5)
+    volume = result.full
+    voxels = low_pass(volume.voxels, resolution=resolution, pixel_size=volume.voxel_size, dimensions=3)
+    return replace(volume, voxels=voxels), resolution
 
 
 def _maps(walked: Walked) -> dict[str, Volume]:
