@@ -22,7 +22,7 @@ def project(volume: Volume, pose: Pose, *, padding: float = 2.0) -> Float[Tensor
     ShapeError
         If the volume is not a cube.
 
-    Source: Crowther, DeRosier & Klug, Proc. R. Soc. Lond. A 317, 319 (1970).
+    Source: Crowther, DeRosier & Klug, Proc. R. Soc. A 317, 319 (1970).
     """
     box = require_cube("volume", tuple(volume.voxels.shape))
     slices = extract_slices(prepare_volume(volume, padding=padding), pose.lab_from_particle.to(volume.voxels))
