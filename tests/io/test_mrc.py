@@ -340,3 +340,11 @@ def test_real_maps_are_read_as_mrcfile_and_gemmi_do(real_data):
     np.testing.assert_array_equal(plain, packed)
     stored = np.asarray(crystal.grid).transpose(2, 1, 0)  # sections, rows, columns as stored
     np.testing.assert_array_equal(plain, in_axis_order(np.ascontiguousarray(stored), header.axes))
+
+
+def test_header_statistics_are_those_of_all_values(tmp_path):
+    array = values((5, 6, 7)) + 10 * np.arange(5, dtype=np.float32)[:, None, None]  # sections of different mean
+    write_array(array, tmp_path / "a.mrc", voxel_size=1.2)
+    header = read_header(tmp_path / "a.mrc")
+    found = (header.minimum, header.maximum, header.mean, header.rms)
+    np.testing.assert_allclose(found, (array.min(), array.max(), array.mean(), array.std()), rtol=1e-6)
