@@ -21,7 +21,7 @@ SIMULATE = (
     "--box",
     "32",
     "--pixel-size",
-    "4.2",
+    "4.6",
     "--snr",
     "2",
     "--seed",

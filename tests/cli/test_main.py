@@ -57,7 +57,7 @@ def test_versions(capsys):
     assert capsys.readouterr().out.startswith("cryowalk ")
 
 
-@pytest.mark.parametrize(("words", "near"), [(["recontruct"], "reconstruct"), (["simulate", "partcles"], "particles")])
+@pytest.mark.parametrize(("words", "near"), [(["reconstruc"], "reconstruct"), (["simulate", "particle"], "particles")])
 def test_an_unknown_command_gets_its_neighbour(words, near, capsys):
     assert exit_code(words) == 2
     assert near in capsys.readouterr().err

@@ -107,8 +107,8 @@ def _batches(volume: "Volume", particles: "ParticleSet", files: ProjectionFiles)
         flat = to_real(slices, width=box)
         images = torch.empty_like(flat)
         for number, optics in enumerate(chosen.optics):
-            mine = chosen.optics_index == number
-            if mine.any():
+            mine = (chosen.optics_index == number).nonzero().flatten()
+            if len(mine):
                 images[mine] = form_images(flat[mine], optics, chosen.defocus[mine], shift=chosen.pose.shift[mine]).images
         yield images
 

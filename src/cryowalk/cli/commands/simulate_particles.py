@@ -8,8 +8,6 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.microscope.settings import ParticleSimulationSettings
 
-DEFAULT_PIXEL_SIZE = 1.5  # Å; the procedural specimen then fits into the default box
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationFiles:
@@ -21,7 +19,9 @@ class SimulationFiles:
     ] = None
     map: Annotated[Path | None, "specimen: a map in V, an MRC file"] = None
     pixel_size: Annotated[
-        float | None, f"pixel size, Å; that of the map, or {DEFAULT_PIXEL_SIZE}, unless given", ("above", 0)
+        float | None,
+        "pixel size, Å; unless given that of the map, or one that gives a molecule a box of 1.5 times its diameter",
+        ("above", 0),
     ] = None
     voltage_kv: Annotated[float, "acceleration voltage, kV", "--kv"] = 300.0
     spherical_aberration_mm: Annotated[float, "spherical aberration, mm", "--cs", ("min", 0)] = 2.7
@@ -31,14 +31,20 @@ class SimulationFiles:
 def run(files: SimulationFiles, settings: ParticleSimulationSettings, context: Context) -> None:
     """Nothing; particles.star, particles.mrcs, truth.star and truth_map.mrc are in the output directory."""
     from cryowalk.cli.reports import write_directory_report
-    from cryowalk.data import Optics, Volume
+    from cryowalk.data import Atoms, Optics, Volume
     from cryowalk.microscope.simulate.parameters import check_settings
     from cryowalk.workflow.stages import read_specimen, simulate_particle_files
+    from cryowalk.workflow.walk import fitting_pixel_size
 
     check_settings(settings)
     with context.job(files, settings) as job:
         specimen = read_specimen(structure=files.structure, map_file=files.map)
-        pixel_size = files.pixel_size or (specimen.voxel_size if isinstance(specimen, Volume) else DEFAULT_PIXEL_SIZE)
+        pixel_size = files.pixel_size
+        if pixel_size is None and isinstance(specimen, Volume):
+            pixel_size = specimen.voxel_size
+        elif pixel_size is None:
+            atoms = specimen if isinstance(specimen, Atoms) else specimen(angle=0.0)
+            pixel_size = fitting_pixel_size(atoms, box=settings.box)
         optics = Optics(
             pixel_size=pixel_size,
             voltage_kv=files.voltage_kv,
