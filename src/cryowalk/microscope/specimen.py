@@ -35,6 +35,8 @@ VOLT_PER_SCATTERING_FACTOR = (
     PLANCK**2 / (2 * math.pi * ELECTRON_MASS * ELEMENTARY_CHARGE) * METRE**2
 )  # V Å², times f in Å gives V Å³
 _MARGIN = 3.0  # Å kept free between an atom and the wall of the box
+_SAMPLES = 512  # of a form factor along k²
+_B_NODES = 24  # B-factors from which the common functions are found
 _ACCURACY = 1e-6  # of the factorised form factors and of the non-uniform transform, relative
 
 
@@ -144,15 +146,23 @@ def _factorised(atoms: Atoms, *, voxel_size: float) -> "tuple[NDArray[np.float64
 
     Form factors of atoms differ only by element and B-factor and are smooth in k²: a few common functions span them all to 1e-6.
     """
-    keys = torch.stack([atoms.atomic_numbers.double(), atoms.b_factors.double()], dim=1)
+    keys = torch.stack([atoms.atomic_numbers.double(), atoms.b_factors.double()], dim=1).cpu()
     kinds, index = torch.unique(keys, dim=0, return_inverse=True)
-    squared = torch.linspace(0, 3 * (0.5 / voxel_size) ** 2, 2048, dtype=torch.float64)
-    rows = {int(number): scattering_factor(int(number), torch.sqrt(squared)) for number in set(kinds[:, 0].tolist())}
-    factors = torch.stack([rows[int(number)] * torch.exp(-b * squared / 4) for number, b in kinds.tolist()])
-    left, values, right = torch.linalg.svd(factors, full_matrices=False)
-    rank = max(1, int((values > _ACCURACY * values[0] / 10).sum()))
-    weights = (left[:, :rank] * values[:rank])[index.reshape(-1)] * atoms.occupancies.double()[:, None]
-    return weights.numpy(), squared.numpy(), right[:rank].T.numpy()
+    squared = torch.linspace(0, 3 * (0.5 / voxel_size) ** 2, _SAMPLES, dtype=torch.float64)
+    elements, element = torch.unique(kinds[:, 0], return_inverse=True)
+    at_rest = torch.stack([scattering_factor(int(number), torch.sqrt(squared)) for number in elements.tolist()])
+
+    def factors(row: Tensor, b: Tensor) -> Tensor:
+        return at_rest[row] * torch.exp(-b[:, None] * squared / 4)
+
+    # Many different B-factors are spanned by a few between the smallest and the largest.
+    low, high = kinds[:, 1].min(), kinds[:, 1].max()
+    few = low + (high - low) * torch.linspace(0, 1, 1 if high == low else _B_NODES, dtype=torch.float64)
+    rows = torch.arange(len(elements)).repeat_interleave(len(few))
+    _, values, right = torch.linalg.svd(factors(rows, few.repeat(len(elements))), full_matrices=False)
+    functions = right[: max(1, int((values > _ACCURACY * values[0] / 10).sum()))]
+    weights = (factors(element, kinds[:, 1]) @ functions.T)[index.reshape(-1)] * atoms.occupancies.double().cpu()[:, None]
+    return weights.numpy(), squared.numpy(), functions.T.numpy()
 
 
 def _structure(
