@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -26,7 +26,7 @@ from cryowalk.workflow.job import Job
 FLOAT_BYTES = 4
 HALF_MAP_NAMES = ("run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc")
 MAP_NAME = "run_class001.mrc"
-Specimen = Atoms | Volume | Callable[..., Atoms]
+Specimen: TypeAlias = Atoms | Volume | Callable[..., Atoms]
 
 
 def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: float | None = None) -> Specimen:

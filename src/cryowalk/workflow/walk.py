@@ -158,7 +158,7 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
     scores = _common_scores(particles, pixel_size)
     scores["snr"] = settings.snr
     for label, suffix in (("true poses", ""), ("perturbed poses", "_perturbed_poses")):
-        found = score(results[label].halves, truth, mask=results[label].mask)
+        found = {**score(results[label].full, truth, mask=results[label].mask), **_half_map_scores(results[label])}
         scores |= {name + suffix: value for name, value in found.items()}
     pose_scores = score(turned, truth)
     scores |= {f"{name}_perturbed_poses": value for name, value in pose_scores.items() if name.startswith(("pose_", "shift_"))}
@@ -176,8 +176,7 @@ def _from_particles(stages: _Stages, star: Path, settings: WalkSettings) -> Walk
         )
     result = _reconstructed(stages, GIVEN_POSES, particles, settings)
     scores = _common_scores(particles, particles.pixel_size)
-    scores |= {f"half_fsc_{at}_angstrom": result.masked.resolution(at=at) for at in (0.5, 0.143)}
-    scores |= {f"half_fsc_{at}_unmasked_angstrom": result.between_halves.resolution(at=at) for at in (0.5, 0.143)}
+    scores |= _half_map_scores(result)
     scores["half_fsc_at_nyquist"] = result.masked.correlation[-1].item()
     return Walked(scores=scores, results={"given poses": result}, particles=particles, symmetry=settings.symmetry)
 
@@ -243,6 +242,12 @@ def _common_scores(particles: ParticleSet, pixel_size: float) -> dict[str, float
         "pixel_size_angstrom": pixel_size,
         "nyquist_angstrom": 2 * pixel_size,
     }
+
+
+def _half_map_scores(result: Result) -> dict[str, float]:
+    """How far the halves agree, under the mask and without it."""
+    scores = {f"half_fsc_{at}_angstrom": result.masked.resolution(at=at) for at in (0.5, 0.143)}
+    return scores | {f"half_fsc_{at}_angstrom_unmasked": result.between_halves.resolution(at=at) for at in (0.5, 0.143)}
 
 
 def _write_curves(result: Result, path: Path) -> None:
