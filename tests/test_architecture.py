@@ -38,6 +38,7 @@ ROOMS = {
 }  # fmt: skip
 COMMANDS = {"reconstruction": "reconstruct", "validation": "fsc"}
 BENCHMARKS = {"reconstruction": "bench_reconstruction.py"}
+RUNS_CODE = {("exec", "run.py")}  # course/run.py runs the learner's own notebook, which is what it was asked to check
 # what a built room may still lack, with the reason
 EXEMPT = {
     ("validation", "benchmark"): "its curves take milliseconds; bench_reconstruction times them within the whole step",
@@ -88,7 +89,8 @@ def test_no_call_that_runs_foreign_code(path):
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert keywords.get("shell") != "True", f"{path}:{node.lineno}: shell=True"
             assert keywords.get("allow_pickle") != "True", f"{path}:{node.lineno}: allow_pickle"
-            assert called not in {"eval", "exec", "os.system", "yaml.load"}, f"{path}:{node.lineno}: {called}"
+            if (called, path.name) not in RUNS_CODE:
+                assert called not in {"eval", "exec", "os.system", "yaml.load"}, f"{path}:{node.lineno}: {called}"
             if called == "torch.load":
                 assert keywords.get("weights_only") == "True", f"{path}:{node.lineno}: torch.load without weights_only"
         if isinstance(node, ast.ExceptHandler):
