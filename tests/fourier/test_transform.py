@@ -127,3 +127,16 @@ def test_resample_samples_the_same_waves(old, new):
 def test_resample_to_every_second_pixel_samples_the_nyquist_wave():
     wave = torch.cos(math.pi * torch.arange(8, dtype=torch.float64) / 2).expand(8, 8)  # the Nyquist wave of 4 pixels
     torch.testing.assert_close(resample(wave, (4, 4)), wave[::2, ::2])
+
+
+def test_large_stacks_go_in_chunks_without_a_difference(generator, monkeypatch):
+    stack = torch.randn(3, 5, 12, 13, generator=generator)
+    spectra = to_fourier(stack)
+    images = to_real(spectra, width=13)
+    monkeypatch.setattr("cryowalk.fourier.transform._CHUNK_BYTES", 4 * 12 * 13 * 4)
+    torch.testing.assert_close(to_fourier(stack), spectra)
+    torch.testing.assert_close(to_real(spectra, width=13), images)
+    assert to_fourier(stack[:0]).shape == (0, 5, 12, 7)
+    tracked = stack.clone().requires_grad_()
+    to_fourier(tracked).abs().sum().backward()
+    assert tracked.grad is not None

@@ -3,6 +3,7 @@
 # ruff: noqa: TID251  this module is the one that the rule sends the others to
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -11,16 +12,25 @@ from torch import Tensor
 
 from cryowalk.core.errors import ShapeError
 
+_CHUNK_BYTES = 4 * 2**20  # of a stack that is transformed at a time on a CPU: about what stays in its cache
+
 
 def to_fourier(array: Float[Tensor, "*batch w"], *, dimensions: int = 2) -> Complex[Tensor, "*batch half"]:
     """Orthonormal half spectrum over the last `dimensions` axes, unshifted, phases about the origin pixel n // 2.
 
     F(k) = n^(−1/2) Σ_x f(x) e^(−2πi k·(x − x₀)/n); the last axis keeps frequencies 0 … w // 2, the others the order 0, 1, …, −1.
     """
-    axes = tuple(range(-dimensions, 0))
-    spectrum = torch.fft.rfftn(array, dim=axes, norm="ortho")
+    size = tuple(array.shape[-dimensions:])
+    result = (*array.shape[:-1], size[-1] // 2 + 1)
+    return _in_chunks(
+        array, lambda part: _forward(part, size), shape=result, dtype=array.dtype.to_complex(), dimensions=dimensions
+    )
+
+
+def _forward(array: Tensor, size: tuple[int, ...]) -> Tensor:
+    spectrum = torch.fft.rfftn(array, dim=tuple(range(-len(size), 0)), norm="ortho")
     # The fresh spectrum is multiplied in place: for a 512³ map each further copy would be a gibibyte.
-    for factor in _origin_factors(tuple(array.shape[-dimensions:]), spectrum, sign=1):
+    for factor in _origin_factors(size, spectrum, sign=1):
         spectrum = spectrum.mul_(factor)
     return spectrum
 
@@ -41,10 +51,35 @@ def to_real(spectrum: Complex[Tensor, "*batch half"], *, width: int, dimensions:
             cause="the width of another array, or a full spectrum",
         )
     size = (*spectrum.shape[-dimensions:-1], width)
+    result = (*spectrum.shape[:-1], width)
+    return _in_chunks(
+        spectrum, lambda part: _backward(part, size), shape=result, dtype=spectrum.dtype.to_real(), dimensions=dimensions
+    )
+
+
+def _backward(spectrum: Tensor, size: tuple[int, ...]) -> Tensor:
     centred = spectrum
     for factor in _origin_factors(size, spectrum, sign=-1):
         centred = centred * factor if centred is spectrum else centred.mul_(factor)
-    return torch.fft.irfftn(centred, s=size, dim=tuple(range(-dimensions, 0)), norm="ortho")
+    return torch.fft.irfftn(centred, s=size, dim=tuple(range(-len(size), 0)), norm="ortho")
+
+
+def _in_chunks(
+    array: Tensor, work: Callable[[Tensor], Tensor], *, shape: tuple[int, ...], dtype: torch.dtype, dimensions: int
+) -> Tensor:
+    """`work` on a stack, some images at a time where that pays: a whole stack's temporary copies leave the cache, and cost four times."""
+    one = math.prod(array.shape[-dimensions:]) * array.element_size()
+    images = max(1, _CHUNK_BYTES // max(one, 1))
+    stack = math.prod(array.shape[:-dimensions])
+    if stack == 0:
+        return array.new_empty(shape, dtype=dtype)
+    if stack <= images or array.device.type != "cpu" or (array.requires_grad and torch.is_grad_enabled()):
+        return work(array)
+    source = array.reshape(stack, *array.shape[-dimensions:])
+    result = torch.empty((stack, *shape[-dimensions:]), dtype=dtype)
+    for start in range(0, stack, images):
+        result[start : start + images] = work(source[start : start + images])
+    return result.reshape(shape)
 
 
 def complex_transform(
