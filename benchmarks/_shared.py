@@ -89,7 +89,12 @@ def run(command: list[str], *, folder: Path, threads: int) -> dict[str, Any]:
         said = log.read().decode(errors="replace")
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-2000:]}")
-    return {"wall_seconds": wall, "processor_seconds": usage.ru_utime + usage.ru_stime, "peak_memory_bytes": usage.ru_maxrss * 1024, "said": said}
+    return {
+        "wall_seconds": wall,
+        "processor_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_memory_bytes": usage.ru_maxrss * 1024,
+        "said": said,
+    }
 
 
 def last_json(said: str) -> dict[str, Any]:

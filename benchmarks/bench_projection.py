@@ -1,0 +1,221 @@
+"""Projections with CTF and shifts, file to file, beside relion_project and torch-fourier-slice: images per second, in total and per core.
+
+    python benchmarks/bench_projection.py [--quick] [--threads 2] [--peer-python PATH] [--output FILE]
+
+Start-up excluded: the time of the loop over images (ours), or the difference of two runs (RELION). Included: the whole program for the stated count; for
+RELION its start-up plus that slope times the count. RELION runs fewer images than ours; the result says how many.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _shared import (
+    PIXEL_SIZE,
+    last_json,
+    machine,
+    particles,
+    peak_memory,
+    peer_python,
+    phantom,
+    relion,
+    run,
+    set_threads,
+    write_result,
+)
+
+# box: our images, RELION's two counts, images at a time
+SIZES = {128: (20000, (400, 2000), 256), 256: (5000, (100, 500), 64)}
+QUICK = {64: (600, (50, 200), 128)}
+
+
+def make_inputs(box: int, counts: tuple[int, ...], folder: Path) -> None:
+    """Write the map and, for each count, a STAR file of poses and CTFs."""
+    from dataclasses import replace
+
+    from cryowalk.io.maps import write_map
+    from cryowalk.io.relion import write_particles
+
+    write_map(phantom(box), folder / "map.mrc")
+    for count in counts:
+        names = tuple(f"{i + 1:06d}@none.mrcs" for i in range(count))
+        write_particles(replace(particles(count), image_names=names), folder / f"poses{count}.star")
+
+
+def worker(box: int, count: int, threads: int, batch: int) -> None:
+    """Project in this process and print its times as JSON."""
+    begin = time.perf_counter()
+    import torch
+
+    from cryowalk.core.execution import batches
+    from cryowalk.fourier.slices import extract_slices, prepare_volume
+    from cryowalk.fourier.transform import to_real
+    from cryowalk.io.maps import read_map
+    from cryowalk.io.mrc import MrcStackReader
+    from cryowalk.io.mrc_writer import MrcStackWriter
+    from cryowalk.io.relion import read_particles, write_particles
+    from cryowalk.io.stacks import image_names
+    from cryowalk.microscope.lens import contrast_transfer
+
+    set_threads(threads)
+    source = read_particles(f"poses{count}.star", images="ignore")
+    reference = prepare_volume(read_map("map.mrc"))
+    optics, pose, defocus = source.optics[0], source.pose, source.defocus
+
+    def images(span: slice) -> torch.Tensor:
+        factor = contrast_transfer(optics, defocus[span], size=(box, box)).float()
+        rotations, shift = pose.lab_from_particle[span].float(), pose.shift[span].float()
+        return to_real(extract_slices(reference, rotations, factor=factor, shift=shift), width=box)
+
+    images(slice(0, 2))
+    ready = time.perf_counter()
+    with MrcStackWriter(f"ours{count}.mrcs", image_shape=(box, box), pixel_size=PIXEL_SIZE) as writer:
+        for span in batches(count, batch):
+            writer.write(images(slice(span.start, span.stop)))
+    done = time.perf_counter()
+    stack = MrcStackReader(f"ours{count}.mrcs")
+    write_particles(source.with_images(stack, image_names(stack.path, count, star=f"ours{count}.star")), f"ours{count}.star")
+    times = {"start_up_seconds": ready - begin, "loop_seconds": done - ready, "peak_memory_bytes": peak_memory()}
+    print(json.dumps(times))
+
+
+def ours(box: int, count: int, threads: int, batch: int, folder: Path) -> dict[str, Any]:
+    """Our times in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--worker", str(box), str(count), str(threads), str(batch)]
+    whole = run(command, folder=folder, threads=threads)
+    times = last_json(whole["said"])
+    return {
+        "images": count,
+        "images_per_second_start_up_excluded": count / times["loop_seconds"],
+        "images_per_second_start_up_included": count / whole["wall_seconds"],
+        "start_up_seconds": times["start_up_seconds"],
+        "processor_seconds": whole["processor_seconds"],
+        "peak_memory_bytes": whole["peak_memory_bytes"],
+    }
+
+
+def relions(counts: tuple[int, int], count: int, folder: Path) -> dict[str, Any] | None:
+    """RELION's times, by two runs of one thread (it offers no more)."""
+    program = relion("relion_project")
+    if program is None:
+        return None
+    walls = []
+    for number in counts:
+        command = [
+            program,
+            "--i",
+            "map.mrc",
+            "--ang",
+            f"poses{number}.star",
+            "--o",
+            f"theirs{number}",
+            "--ctf",
+            "--angpix",
+            str(PIXEL_SIZE),
+        ]
+        walls.append(min(run(command, folder=folder, threads=1)["wall_seconds"] for _ in range(2)))
+    per_image = (walls[1] - walls[0]) / (counts[1] - counts[0])
+    start_up = walls[0] - per_image * counts[0]
+    return {
+        "images_of_both_runs": counts,
+        "wall_seconds_of_both_runs": walls,
+        "threads": 1,
+        "images_per_second_start_up_excluded": 1 / per_image,
+        "images_per_second_start_up_included": count / (start_up + per_image * count),
+        "start_up_seconds": start_up,
+        "extrapolated_to_images": count,
+    }
+
+
+def agreement(counts: tuple[int, int], folder: Path) -> float:
+    """The least correlation of our images with RELION's of the same poses: the two did the same work."""
+    import torch
+
+    from cryowalk.io.mrc import MrcStackReader
+
+    theirs = MrcStackReader(folder / f"theirs{counts[0]}.mrcs").read(range(20)).flatten(1)
+    mine = MrcStackReader(folder / f"ours{counts[0]}.mrcs").read(range(20)).flatten(1)
+    return min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(mine, theirs, strict=True))
+
+
+def traffic(box: int) -> dict[str, float]:
+    """Bytes an image moves: at the least (each coefficient read once, the image written), and if no tap of the kernel were cached."""
+    coefficients = 3.14159 / 8 * box**2
+    return {"least": coefficients * 8 + box**2 * 4, "without_cache": coefficients * 27 * 8 + box**2 * 4}
+
+
+def compare(result: dict[str, Any], threads: int) -> dict[str, float]:
+    """Ratios to the peers."""
+    mine, theirs, slices = result["cryowalk"], result.get("relion_project"), result.get("torch_fourier_slice")
+    ratios: dict[str, float] = {}
+    for what in ("excluded", "included"):
+        key = f"images_per_second_start_up_{what}"
+        if theirs:
+            ratios[f"to_relion_in_total_start_up_{what}"] = mine[key] / theirs[key]
+            ratios[f"to_relion_per_core_start_up_{what}"] = mine[key] / theirs[key] / threads
+    if slices:
+        ratios["to_torch_fourier_slice_same_threads"] = mine["images_per_second_start_up_excluded"] * slices["seconds_per_image"]
+    return ratios
+
+
+def measure(
+    box: int, sizes: tuple[int, tuple[int, int], int], threads: int, peer: str | None, bandwidth: float
+) -> dict[str, Any]:
+    count, counts, batch = sizes
+    with tempfile.TemporaryDirectory(prefix="cryowalk-bench-") as name:
+        folder = Path(name)
+        make_inputs(box, (*counts, count // 4, count), folder)
+        ours(box, counts[0], threads, batch, folder)  # compiles, and makes images to compare
+        result: dict[str, Any] = {"box": box, "relion_project": relions(counts, count, folder)}
+        few = ours(box, count // 4, threads, batch, folder)
+        result["cryowalk"] = ours(box, count, threads, batch, folder)
+        result["peak_memory_bytes_at"] = {
+            str(count // 4): few["peak_memory_bytes"],
+            str(count): result["cryowalk"]["peak_memory_bytes"],
+        }
+        if result["relion_project"]:
+            result["least_correlation_with_relion"] = agreement(counts, folder)
+        if peer:
+            script = str(Path(__file__).with_name("peer_torch_fourier_slice.py"))
+            result["torch_fourier_slice"] = last_json(
+                run([peer, script, "project", str(box), str(threads)], folder=folder, threads=threads)["said"]
+            )
+    rate = result["cryowalk"]["images_per_second_start_up_excluded"]
+    result["fraction_of_memory_bandwidth"] = {name: rate * size / bandwidth for name, size in traffic(box).items()}
+    result["ratios"] = compare(result, threads)
+    return result
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer-python", help="a Python that has torch-fourier-slice")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(*options.worker)
+        return
+    peer = peer_python(options.peer_python)
+    about = machine(options.threads)
+    sizes = QUICK if options.quick else SIZES
+    results = [
+        measure(box, size, options.threads, peer, about["memory_bandwidth_bytes_per_second"]) for box, size in sizes.items()
+    ]
+    name = "projection_quick.json" if options.quick else "projection.json"
+    path = write_result(
+        name, {"machine": about, "goal": "2 × RELION in total, 20 × torch-fourier-slice", "results": results}, options.output
+    )
+    for result in results:
+        print(result["box"], json.dumps(result["ratios"]))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Reconstructions with CTF, file to file, beside relion_reconstruct and torch-fourier-slice: images per second, in total and per core, and memory.
+
+    python benchmarks/bench_reconstruction.py [--quick] [--threads 2] [--peer-python PATH] [--output FILE]
+
+Start-up excluded: the time of the loop over images (ours), or the difference of two runs (RELION). Included: the whole program for the stated count; for
+RELION its start-up and finish plus that slope times the count. Ours makes both half maps, the full map and their correlation; RELION's makes one map.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _shared import last_json, machine, peak_memory, peer_python, phantom, relion, run, set_threads, write_result
+from bench_projection import QUICK, SIZES, make_inputs
+from bench_projection import ours as project
+
+
+def worker(count: int, threads: int) -> None:
+    """Reconstruct in this process and print its times as JSON."""
+    begin = time.perf_counter()
+    from cryowalk.core.execution import SilentProgress
+    from cryowalk.io.maps import write_map
+    from cryowalk.io.relion import read_particles
+    from cryowalk.reconstruction import reconstruct_with_full_map
+
+    class Clock(SilentProgress):
+        """Notes when the images begin and end."""
+
+        begun = ended = 0.0
+
+        def start(self, what: str, total: int) -> None:  # noqa: ARG002
+            """Note the beginning."""
+            self.begun = time.perf_counter()
+
+        def advance(self, items: int = 1) -> None:  # noqa: ARG002
+            """Note the latest end."""
+            self.ended = time.perf_counter()
+
+    set_threads(threads)
+    particles = read_particles(f"ours{count}.star")
+    reconstruct_with_full_map(particles[:4])  # loads the compiled code
+    clock, ready = Clock(), time.perf_counter()
+    found = reconstruct_with_full_map(particles, progress=clock)
+    write_map(found.halves.first, "half1.mrc")
+    write_map(found.halves.second, "half2.mrc")
+    write_map(found.full, f"ours{count}.mrc")
+    done = time.perf_counter()
+    times = {
+        "start_up_seconds": ready - begin,
+        "loop_seconds": clock.ended - clock.begun,
+        "finish_seconds": done - clock.ended,
+        "peak_memory_bytes": peak_memory(),
+    }
+    print(json.dumps(times))
+
+
+def ours(count: int, threads: int, folder: Path) -> dict[str, Any]:
+    """Our times in a process of its own."""
+    whole = run(
+        [sys.executable, str(Path(__file__).resolve()), "--worker", str(count), str(threads)], folder=folder, threads=threads
+    )
+    times = last_json(whole["said"])
+    return {
+        "images": count,
+        "images_per_second_start_up_excluded": count / times["loop_seconds"],
+        "images_per_second_start_up_included": count / whole["wall_seconds"],
+        "start_up_seconds": times["start_up_seconds"],
+        "finish_seconds": times["finish_seconds"],
+        "processor_seconds": whole["processor_seconds"],
+        "peak_memory_bytes": whole["peak_memory_bytes"],
+    }
+
+
+def relions(counts: tuple[int, int], count: int, folder: Path) -> dict[str, Any] | None:
+    """RELION's times, by two runs of one thread (it offers no more)."""
+    program = relion("relion_reconstruct")
+    if program is None:
+        return None
+    walls, memory = [], 0
+    for number in counts:
+        found = run([program, "--i", f"ours{number}.star", "--o", f"theirs{number}.mrc", "--ctf"], folder=folder, threads=1)
+        walls.append(found["wall_seconds"])
+        memory = found["peak_memory_bytes"]
+    per_image = (walls[1] - walls[0]) / (counts[1] - counts[0])
+    start_up = walls[0] - per_image * counts[0]
+    return {
+        "images_of_both_runs": counts,
+        "wall_seconds_of_both_runs": walls,
+        "threads": 1,
+        "images_per_second_start_up_excluded": 1 / per_image,
+        "images_per_second_start_up_included": count / (start_up + per_image * count),
+        "start_up_and_finish_seconds": start_up,
+        "extrapolated_to_images": count,
+        "peak_memory_bytes": memory,
+    }
+
+
+def accuracy(box: int, count: int, folder: Path) -> dict[str, float]:
+    """The least shell correlation of our map and the phantom up to 0.8 of Nyquist, and the scale of the map."""
+    from cryowalk.io.maps import read_map
+    from cryowalk.validation import compare_maps
+
+    truth, mine = phantom(box), read_map(folder / f"ours{count}.mrc")
+    reach = int(0.8 * box / 2)
+    scale = (mine.voxels * truth.voxels).sum() / truth.voxels.square().sum()
+    return {"least_fsc_to_0.8_nyquist": float(compare_maps(mine, truth).correlation[1 : reach + 1].min()), "scale": float(scale)}
+
+
+def traffic(box: int) -> dict[str, float]:
+    """Bytes an image moves: at the least (the image read, each coefficient's sums read and written once), and if no tap were cached."""
+    coefficients = 3.14159 / 8 * box**2
+    return {"least": box**2 * 4 + coefficients * 2 * 16, "without_cache": box**2 * 4 + coefficients * 27 * 2 * 16}
+
+
+def compare(result: dict[str, Any], threads: int) -> dict[str, float]:
+    """Ratios to the peers."""
+    mine, theirs, slices = result["cryowalk"], result.get("relion_reconstruct"), result.get("torch_fourier_slice")
+    ratios: dict[str, float] = {}
+    for what in ("excluded", "included"):
+        key = f"images_per_second_start_up_{what}"
+        if theirs:
+            ratios[f"to_relion_in_total_start_up_{what}"] = mine[key] / theirs[key]
+            ratios[f"to_relion_per_core_start_up_{what}"] = mine[key] / theirs[key] / threads
+    if slices:
+        ratios["to_torch_fourier_slice_same_threads"] = mine["images_per_second_start_up_excluded"] * slices["seconds_per_image"]
+    return ratios
+
+
+def measure(
+    box: int, sizes: tuple[int, tuple[int, int], int], threads: int, peer: str | None, bandwidth: float
+) -> dict[str, Any]:
+    count, counts, batch = sizes
+    with tempfile.TemporaryDirectory(prefix="cryowalk-bench-") as name:
+        folder = Path(name)
+        every = (*counts, count // 4, count)
+        make_inputs(box, every, folder)
+        for number in every:
+            project(box, number, threads, batch, folder)
+        ours(counts[0], threads, folder)  # compiles
+        result: dict[str, Any] = {"box": box, "relion_reconstruct": relions(counts, count, folder)}
+        few = ours(count // 4, threads, folder)
+        result["cryowalk"] = ours(count, threads, folder)
+        result["peak_memory_bytes_at"] = {
+            str(count // 4): few["peak_memory_bytes"],
+            str(count): result["cryowalk"]["peak_memory_bytes"],
+        }
+        result["accuracy"] = accuracy(box, count, folder)
+        if peer:
+            script = str(Path(__file__).with_name("peer_torch_fourier_slice.py"))
+            result["torch_fourier_slice"] = last_json(
+                run([peer, script, "backproject", str(box), str(threads)], folder=folder, threads=threads)["said"]
+            )
+    rate = result["cryowalk"]["images_per_second_start_up_excluded"]
+    result["fraction_of_memory_bandwidth"] = {name: rate * size / bandwidth for name, size in traffic(box).items()}
+    result["ratios"] = compare(result, threads)
+    return result
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer-python", help="a Python that has torch-fourier-slice")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(*options.worker)
+        return
+    peer = peer_python(options.peer_python)
+    about = machine(options.threads)
+    sizes = QUICK if options.quick else SIZES
+    results = [
+        measure(box, size, options.threads, peer, about["memory_bandwidth_bytes_per_second"]) for box, size in sizes.items()
+    ]
+    name = "reconstruction_quick.json" if options.quick else "reconstruction.json"
+    path = write_result(
+        name, {"machine": about, "goal": "2 × RELION in total, 20 × torch-fourier-slice", "results": results}, options.output
+    )
+    for result in results:
+        print(result["box"], json.dumps(result["ratios"]))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
