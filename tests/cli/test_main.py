@@ -87,3 +87,22 @@ def test_how_long_help_takes(record_property):
         times.append(time.perf_counter() - began)
     record_property("help_seconds", min(times))
     assert min(times) < 10
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},  # nothing but ASCII
+        {"LANG": "C.UTF-8"},
+        {},
+    ],
+)
+def test_any_locale_and_an_empty_environment_will_do(settings, tmp_path):
+    (tmp_path / "Zoë µ").mkdir()
+    words = [sys.executable, "-m", "cryowalk", "doctor", "--output", "Zoë µ"]
+    done = subprocess.run(words, cwd=tmp_path, env=settings, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    helped = subprocess.run(
+        [*words[:3], "simulate", "particles", "--help"], cwd=tmp_path, env=settings, capture_output=True, check=False
+    )
+    assert helped.returncode == 0, helped.stderr

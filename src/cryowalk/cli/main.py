@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Always.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that knows no Å shall not end the work
+            stream.reconfigure(errors="backslashreplace")
     code = exit_code(words)
     try:
         sys.stdout.flush()

@@ -30,6 +30,7 @@ LOG_NAME = "run.log"
 REPORT_NAME = "report.html"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_INTERVAL = 15.0  # s between two checkpoints
+TOLD_FROM = 2 * 10**9  # bytes of inputs whose reading takes long enough to be told
 BOOKKEEPING = (JOB_NAME, LOG_NAME, REPORT_NAME, LOCK_NAME)
 
 
@@ -235,6 +236,8 @@ def _refuse_others(directory: Path, before: Manifest | None, manifest: Manifest,
 
 def _describe_inputs(manifest: Manifest, inputs: Mapping[str, Path], before: Manifest | None, progress: WorkProgress) -> None:
     known = before.inputs if before is not None else {}
+    if sum(path.stat().st_size for path in inputs.values() if path.is_file()) > TOLD_FROM:
+        progress.note("reading the inputs once, to know them again")
     for name, path in inputs.items():
         facts = input_facts(path, known=known.get(name), between=progress.check)
         manifest.inputs[name] = facts
