@@ -1,6 +1,6 @@
 """The innermost loops of the compiled slices: 27 taps read as nine vectors, or added as nine rows of three, written in LLVM's vectors.
 
-A compiler does not find these vectors by itself; with them a slice takes a third of the time (benchmarks/fourier.py). On processors without
+A compiler does not find these vectors by itself; with them a slice takes about a third of the time. On processors without
 wide vectors LLVM splits them.
 """
 
