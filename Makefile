@@ -18,10 +18,11 @@ $(STAMP): pyproject.toml constraints.txt
 walk: setup
 	$(BIN)/cryowalk walk --output walk
 
+# The site is built by tests/test_docs.py, warnings as errors and without a network.
 test: lint types
+	$(BIN)/pytest --doctest-modules src
 	$(BIN)/pytest -m 'not slow and not agreement'
 	$(BIN)/pytest -m 'slow or agreement' --durations=15
-	$(MAKE) docs
 
 quick: setup
 	$(BIN)/pytest -m 'not slow and not agreement' -x
