@@ -195,7 +195,8 @@ def _conserves_weight(answer: Any, seed: int) -> str | None:
     if not np.allclose(grid, expected):
         return "The total is right, but it lies in the wrong places."
     complex_weight = weight * np.exp(1j * np.arange(len(weight)))
-    if not np.isclose(np.sum(as_numbers(answer(index.copy(), complex_weight, size))), complex_weight.sum()):
+    as_complex = as_numbers(answer(index.copy(), complex_weight, size))
+    if as_complex is None or not np.isclose(as_complex.sum(), complex_weight.sum()):
         return "With complex numbers, which is what a spectrum holds, something is lost."
     return None
 
