@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _shared import last_json, machine, peak_memory, peer_python, phantom, relion, run, set_threads, write_result
+from _shared import last_json, machine, peer_python, phantom, relion, run, set_threads, write_result
 from bench_projection import QUICK, SIZES, make_inputs
 from bench_projection import ours as project
 
@@ -30,15 +30,15 @@ def worker(count: int, threads: int) -> None:
     class Clock(SilentProgress):
         """Notes when the images begin and end."""
 
-        begun = ended = 0.0
+        begun = ended = used = processor = 0.0
 
         def start(self, what: str, total: int) -> None:  # noqa: ARG002
             """Note the beginning."""
-            self.begun = time.perf_counter()
+            self.begun, self.used = time.perf_counter(), -time.process_time()
 
         def advance(self, items: int = 1) -> None:  # noqa: ARG002
             """Note the latest end."""
-            self.ended = time.perf_counter()
+            self.ended, self.processor = time.perf_counter(), time.process_time() + self.used
 
     set_threads(threads)
     particles = read_particles(f"ours{count}.star")
@@ -52,8 +52,8 @@ def worker(count: int, threads: int) -> None:
     times = {
         "start_up_seconds": ready - begin,
         "loop_seconds": clock.ended - clock.begun,
+        "loop_processor_seconds": clock.processor,
         "finish_seconds": done - clock.ended,
-        "peak_memory_bytes": peak_memory(),
     }
     print(json.dumps(times))
 
@@ -68,6 +68,7 @@ def ours(count: int, threads: int, folder: Path) -> dict[str, Any]:
         "images": count,
         "images_per_second_start_up_excluded": count / times["loop_seconds"],
         "images_per_second_start_up_included": count / whole["wall_seconds"],
+        "processor_seconds_per_image": times["loop_processor_seconds"] / count,
         "start_up_seconds": times["start_up_seconds"],
         "finish_seconds": times["finish_seconds"],
         "processor_seconds": whole["processor_seconds"],
@@ -80,10 +81,11 @@ def relions(counts: tuple[int, int], count: int, folder: Path) -> dict[str, Any]
     program = relion("relion_reconstruct")
     if program is None:
         return None
-    walls, memory = [], 0
+    walls, processors, memory = [], [], 0
     for number in counts:
         found = run([program, "--i", f"ours{number}.star", "--o", f"theirs{number}.mrc", "--ctf"], folder=folder, threads=1)
         walls.append(found["wall_seconds"])
+        processors.append(found["processor_seconds"])
         memory = found["peak_memory_bytes"]
     per_image = (walls[1] - walls[0]) / (counts[1] - counts[0])
     start_up = walls[0] - per_image * counts[0]
@@ -92,6 +94,7 @@ def relions(counts: tuple[int, int], count: int, folder: Path) -> dict[str, Any]
         "wall_seconds_of_both_runs": walls,
         "threads": 1,
         "images_per_second_start_up_excluded": 1 / per_image,
+        "processor_seconds_per_image": (processors[1] - processors[0]) / (counts[1] - counts[0]),
         "images_per_second_start_up_included": count / (start_up + per_image * count),
         "start_up_and_finish_seconds": start_up,
         "extrapolated_to_images": count,
@@ -125,6 +128,9 @@ def compare(result: dict[str, Any], threads: int) -> dict[str, float]:
         if theirs:
             ratios[f"to_relion_in_total_start_up_{what}"] = mine[key] / theirs[key]
             ratios[f"to_relion_per_core_start_up_{what}"] = mine[key] / theirs[key] / threads
+    if theirs:
+        name = "processor_seconds_per_image"
+        ratios["to_relion_by_processor_time"] = theirs[name] / mine[name]
     if slices:
         ratios["to_torch_fourier_slice_same_threads"] = mine["images_per_second_start_up_excluded"] * slices["seconds_per_image"]
     return ratios
