@@ -234,7 +234,7 @@ def killed_and_resumed(project: Path, words: list[str], *, kills: int, seed: int
         while not (directory / "job.json").exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
         try:
-            process.wait(timeout=moments.uniform(0.0, 2.5))
+            process.wait(timeout=moments.uniform(0.0, 0.8))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             hits += 1
@@ -246,11 +246,11 @@ def killed_and_resumed(project: Path, words: list[str], *, kills: int, seed: int
 
 @pytest.mark.slow
 def test_a_killed_simulation_and_a_killed_reconstruction_end_with_the_same_bytes(project):
-    hits = killed_and_resumed(project, [*SIMULATE, "--o", "sim_killed", "--quiet"], kills=2, seed=1)
+    hits = killed_and_resumed(project, [*SIMULATE, "--o", "sim_killed", "--quiet"], kills=1, seed=1)
     # The STAR file names its stack by its path, so the directory's name is the one thing that may differ.
     left, right = data(project / "sim_killed"), data(project / "sim")
     assert {name: content.replace(b"sim_killed/", b"sim/") for name, content in left.items()} == right
     words = ["reconstruct", "--i", "sim/particles.star", "--o", "rec_killed", "--quiet", "--threads", "1"]
-    hits += killed_and_resumed(project, words, kills=2, seed=2)
+    hits += killed_and_resumed(project, words, kills=1, seed=2)
     assert data(project / "rec_killed") == data(project / "rec")
-    assert hits >= 2
+    assert hits >= 1
