@@ -17,7 +17,7 @@ from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.relion import read_particles
 from cryowalk.workflow.job import AlreadyDone, Execution, open_job
 from cryowalk.workflow.settings import WalkSettings
-from cryowalk.workflow.walk import WalkInputs, fitted_map, fitting_pixel_size, walk, walk_mask
+from cryowalk.workflow.walk import WalkInputs, finished_walk, fitted_map, fitting_pixel_size, walk, walk_mask
 
 SMALL = WalkSettings(count=40, box=32, pixel_size=6.0, snr=1.0)
 
@@ -169,3 +169,11 @@ def test_real_particles_give_the_right_molecule(real_data, tmp_path):
 def test_write_map_is_what_the_walk_reads(tmp_path):
     write_map(asymmetric_map(), tmp_path / "a.mrc")
     assert torch.allclose(read_map(tmp_path / "a.mrc").voxels, asymmetric_map().voxels)
+
+
+@pytest.mark.slow
+def test_a_finished_walk_is_read_again_as_it_was(small_walk):
+    directory, walked = small_walk
+    again = finished_walk(directory, WalkInputs(), SMALL, seed=3)
+    assert again.scores == walked.scores
+    assert torch.equal(again.results["perturbed poses"].full.voxels, walked.results["perturbed poses"].full.voxels)

@@ -4,35 +4,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryowalk.workflow.job import Job
 from cryowalk.workflow.manifest import Manifest
 
 if TYPE_CHECKING:
-    from cryowalk.data import Provenance
     from cryowalk.view import Report
 
 SHOWN_IMAGES = 12
 LARGEST_TABLE = 10**6  # rows of a STAR file that is read for a report
-
-
-def provenance(job: Job) -> "Provenance":
-    """The record of a job that runs, for its report; the outputs are those written so far, not yet hashed."""
-    return provenance_of(job.manifest)
-
-
-def provenance_of(manifest: Manifest) -> "Provenance":
-    """The record of a job as the noun that reports show."""
-    from cryowalk.data import Provenance
-
-    return Provenance(
-        command=" ".join(["cryowalk", *manifest.arguments]) if manifest.arguments else manifest.command,
-        settings=manifest.settings,
-        versions=manifest.versions,
-        seed=manifest.seed,
-        inputs={facts["path"]: facts["sha256"] for facts in manifest.inputs.values()},
-        outputs=manifest.outputs,
-        parents=tuple(parent["directory"] for parent in manifest.parents),
-    )
 
 
 def directory_report(directory: Path, manifest: Manifest) -> "Report":
@@ -42,7 +20,7 @@ def directory_report(directory: Path, manifest: Manifest) -> "Report":
     names = list(manifest.outputs) or [
         path.relative_to(directory).as_posix() for path in sorted(directory.rglob("*")) if path.is_file()
     ]
-    report = Report(title=f"cryowalk {manifest.command}", summary=_summary(manifest), provenance=provenance_of(manifest))
+    report = Report(title=f"cryowalk {manifest.command}", summary=_summary(manifest), provenance=manifest.provenance())
     for heading, parts in (("Scores", _scores), ("Maps", _maps), ("Resolution", _resolution), ("Particles", _particles)):
         shown = parts(directory, names)
         if shown:

@@ -61,9 +61,9 @@ class Manifest:
             settings=self.settings,
             versions=self.versions,
             seed=self.seed,
-            inputs={name: str(facts.get("path", "")) for name, facts in self.inputs.items()},
+            inputs={facts["path"]: facts["sha256"] for facts in self.inputs.values()},
             outputs=self.outputs,
-            parents=tuple(str(parent.get("directory", "")) for parent in self.parents),
+            parents=tuple(parent["directory"] for parent in self.parents),
         )
 
     def write(self, directory: Path) -> None:

@@ -94,28 +94,37 @@ def walk(job: Job, inputs: WalkInputs, settings: WalkSettings, *, seed: int, exe
     given = [name for name, path in asdict(inputs).items() if path is not None]
     if len(given) > 1:
         raise UsageError(f"the walk has one beginning: {' and '.join('--' + name for name in given)} were given")
-    stages = _Stages(job, seed, execution)
-    if inputs.particles is not None:
-        walked = _from_particles(stages, inputs.particles, settings)
-    else:
-        walked = _from_specimen(stages, inputs, settings)
+    walked = _walked(_Stages(job.directory, seed, execution), inputs, settings)
     for label, result in walked.results.items():
         _write_curves(result, job.path(f"fsc_{label.replace(' ', '_')}.star"))
     atomic_write_text(job.path(SCORES_NAME), json.dumps(_finite(walked.scores), indent=1) + "\n")
     return walked
 
 
-class _Stages:
-    """The stages of one walk: each is a job in a sub-directory, done once."""
+def finished_walk(directory: Path, inputs: WalkInputs, settings: WalkSettings, *, seed: int) -> Walked:
+    """What a walk that is done ended with, read again from its directory."""
+    return _walked(_Stages(directory, seed, None), inputs, settings)
 
-    def __init__(self, job: Job, seed: int, execution: Execution) -> None:
-        self.job = job
+
+def _walked(stages: "_Stages", inputs: WalkInputs, settings: WalkSettings) -> Walked:
+    if inputs.particles is not None:
+        return _from_particles(stages, inputs.particles, settings)
+    return _from_specimen(stages, inputs, settings)
+
+
+class _Stages:
+    """The stages of one walk: each is a job in a sub-directory, done once; without an execution all of them are done already."""
+
+    def __init__(self, directory: Path, seed: int, execution: Execution | None) -> None:
+        self.directory = directory
         self.seed = seed
         self.execution = execution
 
     def run(self, name: str, command: str, settings: Mapping[str, object], work: Callable[[Job], object]) -> Path:
         """The stage's directory, its work done now or before."""
-        directory = self.job.directory / name
+        directory = self.directory / name
+        if self.execution is None:
+            return directory
         with (
             suppress(AlreadyDone),
             open_job(directory, command=command, settings=settings, seed=self.seed, execution=self.execution) as stage,

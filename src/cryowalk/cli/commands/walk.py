@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.workflow.settings import WalkSettings
+
+if TYPE_CHECKING:
+    from cryowalk.workflow.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +39,27 @@ def run(files: WalkFiles, settings: WalkSettings, context: Context) -> None:
     context.say(f"report: {report}")
 
 
+def draw_again(directory: Path, manifest: "Manifest") -> Path:
+    """The report of a finished walk, drawn from what its stages wrote."""
+    from cryowalk.view import write_report
+    from cryowalk.workflow.job import REPORT_NAME
+    from cryowalk.workflow.settings_files import settings_from
+    from cryowalk.workflow.walk import WalkInputs, finished_walk
+    from cryowalk.workflow.walk_report import walk_report
+
+    inputs = WalkInputs(**{name: Path(facts["path"]) for name, facts in manifest.inputs.items()})
+    chosen = {name: value for name, value in manifest.settings.items() if name in WalkSettings.__dataclass_fields__}
+    walked = finished_walk(directory, inputs, settings_from(WalkSettings, chosen), seed=manifest.seed)
+    path: Path = write_report(walk_report(walked, manifest.provenance()), directory / REPORT_NAME)
+    return path
+
+
 COMMAND = Command(
     name="walk",
     summary="Walk the whole path: structure, images, map, scores, report.",
     run=run,
     files=WalkFiles,
     settings=WalkSettings,
+    report=draw_again,
     details="Stages are sub-directories of the output; a walk that was stopped or killed goes on when the same command is started again.",
 )
