@@ -533,7 +533,7 @@ for exponent in (6, 10, 14, 18):
     assert there_and_back < 1e-14
 
 # %% [markdown] tags=["sharpen"]
-# A few units of the seventh digit. The noise of a micrograph is ten million times larger, so single precision is plenty for images. It is *not* plenty for a sum over a million images, or a division by something small (U06).
+# A few units of the seventh digit. The noise of a micrograph is millions of times larger, so single precision is plenty for images. It is *not* plenty for a sum over a million images, or a division by something small (U06).
 #
 # **The speed-up.** Operations say $n^2/(n\log_2n) = n/\log_2n$: 102 at $n=1024$. The stopwatch disagrees, and that is trap T16 of this course:
 
@@ -570,7 +570,7 @@ for name, times in measured.items():
 axes.loglog(sizes, 1e-9 * np.square(sizes, dtype=float), "0.7", ls="--", label="n²")
 axes.loglog(sizes, 1e-9 * np.array(sizes) * np.log2(sizes), "0.7", ls=":", label="n log n")
 axes.set(xlabel="samples", ylabel="time (s)")
-axes.legend(fontsize=8)
+axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 print(
     f"at {sizes[-1]}: matrix / library = {measured['matrix'][-1] / measured['library'][-1]:.0f}; operations say {1024 / math.log2(1024):.0f}"

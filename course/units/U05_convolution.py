@@ -195,6 +195,7 @@ def draw_phasors(u):
     graph.plot(u, (right - left).imag, "C3o")
     graph.axhline(0, color="0.8")
     graph.set(xlabel="u", ylabel="imaginary part of G", title="the real part is zero")
+    figure.tight_layout()
     return figure
 
 
@@ -605,7 +606,7 @@ for length in (full_length, full_length - 1):
 # <a id="Q-M05-4"></a>
 # ## Kernels and filters that share a name
 #
-# In the practical one can blur and sharpen with a kernel, or with a filter in Fourier space. *The two look the same for the Gaussian, different for the box, and very different for sharpening. What might be causing this?* The theorem says that they must agree, if they are the same thing. So they are not. Suspects:
+# In the practical one can blur and sharpen with a kernel, or with a filter in Fourier space. *The two look the same for the Gaussian, different for the box, and very different for sharpening. What might be causing this?* The theorem says that they must agree, if they are the same thing. So they are not. (We do not have the practical's code before us; these are the suspects that fit the symptoms.)
 #
 # 1. **A shared name is not a shared function.** A box *kernel* has the transfer function $\frac{\sin 9\pi u}{9\sin\pi u}$ (for nine pixels): zeros, and side lobes where contrast is *reversed*. A box *filter* keeps everything up to a frequency and nothing beyond; its kernel rings for ever. Only the Gaussian is a Gaussian on both sides.
 # 2. A sharpening *kernel* such as $\begin{pmatrix}0&-1&0\\-1&5&-1\\0&-1&0\end{pmatrix}$ keeps the mean and *amplifies* high frequencies. A "sharpening" or high-pass *filter* removes the low ones, with the mean. One shows a picture, the other the edges of it.

@@ -215,7 +215,7 @@ print(f"none at all for pixels larger than {math.sqrt(wavelength * 1e4) / 2:.2f}
 # *What should guide us*: the resolution that **specimen and microscope will give**, not the wish. Flexible protein in thick ice ends at 4 Å whatever the pixel. Put the expected resolution at two thirds to three quarters of Nyquist. Below that you waste field. Above it the camera weakens the last shells, and interpolation, too, is worst near Nyquist (U20). For the box in pixels, remember that it must hold the particle *and* the rings that defocus spreads (U07). On a tilted or
 # crowded specimen, or with rare particles, take the field; for 1.5 Å of apoferritin take the magnification.
 #
-# **Trap T9: magnification does not move the CTF.** In 1/Å the rings stay where they are; they seem to spread over the screen because Nyquist moves. At high magnification you see *few* rings, well resolved, at low magnification many, crowded at the edge: the counts are printed above.
+# **Trap T9: magnification does not move the CTF.** In 1/Å the rings stay where they are; only Nyquist moves. With small pixels it lies far out: many rings fit in, and they sit at small fractions of Nyquist, where the camera is good. With large pixels few fit in (the counts are printed above, without spherical aberration), and beyond a certain pixel size none. This is one reason why the rings are easier to see at high magnification; U07 has the others.
 
 # %% [markdown] tags=["blur"]
 # <a id="H23"></a>
@@ -312,7 +312,7 @@ check("U06.4", prediction("U06.4"))
 # %% [markdown] tags=["solution", "blur"]
 # **Why exactly.** The amplification is largest at Nyquist, where $1/H(\tfrac12) = e^{2\pi^2\sigma^2/4}$. Every number in the computer carries a relative error of $\varepsilon = 2^{-52}$, *relative to the largest numbers it was added to*. So the spectrum of the blurred signal has a floor of about $\varepsilon$, and the floor, too, is multiplied. It reaches the signal when
 # $$ e^{\pi^2\sigma^2/2} = \frac1\varepsilon \quad\Longrightarrow\quad \sigma = \frac{\sqrt{2\ln(1/\varepsilon)}}{\pi}: $$
-# 2.70 pixels in double and 1.80 in single precision (computed below). Nothing mysterious happens before or after: the error grows by a factor of thousands from 2.5 to 3.
+# 2.70 pixels in double and 1.80 in single precision (computed below). Nothing mysterious happens before or after: the error grows by a factor of almost a million between 2.5 and 3 pixels, because $\sigma$ stands squared in an exponent.
 #
 # **Not the delta's fault (trap T7).** The delta is the victim. It has all frequencies in equal strength, so its recovery *needs* those that are gone, and one notices. The errors come from $H$ and the rounding alone. A smooth signal with nothing at high frequencies blows up by the same amount, as the next cell shows.
 #
