@@ -92,14 +92,18 @@ def split_names(
 def find_stack(name: str, star: Path, *, first: Sequence[Path] = (Path(),)) -> Path | None:
     """The file a STAR file means by this name, or None.
 
-    It is looked for from the folders in `first` (the current directory), the STAR's folder, the folders above it (where the name has a folder of its
-    own), and by its bare name beside the STAR.
+    It is looked for from the folders in `first` (the current directory, RELION's project), the STAR's folder, the folders above it (where the name has a
+    folder of its own), and by its bare name beside the STAR. A STAR file outside those folders belongs to another project, which may hold files of
+    the same names: then `first` comes last.
     """
     folder = Path(os.path.abspath(star)).parent  # noqa: PTH100  symbolic links stay as the user sees them
+    is_inside = any(folder.is_relative_to(os.path.abspath(start)) for start in first)  # noqa: PTH100
     for spelling in dict.fromkeys((name, name.removeprefix(">"), name.removesuffix(":mrcs").removesuffix(":mrc"))):
         written = Path(spelling)
         above = folder.parents if len(written.parts) > 1 else ()
-        for candidate in (*(start / written for start in (*first, folder, *above)), folder / written.name):
+        own = (*(start / written for start in (folder, *above)), folder / written.name)
+        project = tuple(start / written for start in first)
+        for candidate in (*project, *own) if is_inside else (*own, *project):
             try:
                 if candidate.is_file():
                     return candidate
