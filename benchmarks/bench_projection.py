@@ -28,7 +28,7 @@ from _shared import (
 )
 
 # box: our images, RELION's two counts, images at a time
-SIZES = {128: (20000, (400, 2000), 256), 256: (5000, (100, 500), 64)}
+SIZES = {128: (20000, (400, 2000), 512), 256: (5000, (100, 500), 192)}
 QUICK = {64: (600, (50, 200), 128)}
 
 

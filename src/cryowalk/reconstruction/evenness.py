@@ -3,7 +3,7 @@
 A grid point averages the coefficients around it. Where their weights rise steeply with frequency (where CTFs start near zero, and between the rings that they share), that average leans outwards and is wrong by several percent. A factor that depends on |k| alone leaves the least-squares map as it is, so coefficients
 are scaled until their weights per volume are alike.
 
-Source: Pipe & Menon, Magn. Reson. Med. 41, 179 (1999), for why gridding wants an even density.
+Source: Pipe & Menon, Magnetic Resonance in Medicine 41, 179 (1999), for why gridding wants an even density.
 """
 
 import math

@@ -14,4 +14,4 @@ class ReconstructionSettings:
         "correct: weight by the CTF and divide by its square; phase-flipped: the images' phases are flipped already; none: the images have no CTF",
     ] = "correct"
     padding: Annotated[float, "how many times finer than the images' the Fourier grid is, 1.5 to 4", "--pad"] = 1.5
-    memory_budget: Annotated[int, "bytes of images and spectra held at once; the sums of the maps come on top"] = 64 * 2**20
+    memory_budget: Annotated[int, "bytes of images and spectra held at once; the sums of the maps come on top"] = 256 * 2**20
