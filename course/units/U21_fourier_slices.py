@@ -983,6 +983,6 @@ explain("U21.words", my_words)
 #
 # **Next.** U22 finds the orientations. U23 replaces the floor by a Wiener filter, U24 asks how good the map is.
 #
-# **Further reading (never needed for an exercise).** D. J. De Rosier and A. Klug, *Reconstruction of three dimensional structures from electron micrographs*, Nature 217 (1968). R. A. Crowther, D. J. DeRosier and A. Klug, *The reconstruction of a three-dimensional structure from projections and its application to electron microscopy*, Proc. R. Soc. Lond. A 317 (1970). J. D. O'Sullivan, *A fast sinc function gridding algorithm for Fourier inversion in computer
+# **Further reading (never needed for an exercise).** D. J. De Rosier and A. Klug, *Reconstruction of three dimensional structures from electron micrographs*, Nature 217 (1968). R. A. Crowther, D. J. DeRosier and A. Klug, *The reconstruction of a three-dimensional structure from projections and its application to electron microscopy*, Proc. R. Soc. A 317 (1970). J. D. O'Sullivan, *A fast sinc function gridding algorithm for Fourier inversion in computer
 # tomography*, IEEE Trans. Med. Imaging 4 (1985). P. A. Penczek, *Fundamentals of three-dimensional reconstruction from projections*, Methods Enzymol. 482 (2010). S. H. W. Scheres, *RELION: implementation of a Bayesian approach to cryo-EM structure determination*, J. Struct. Biol. 180 (2012). Y. Z. Tan et al., *Addressing preferred specimen orientation in single-particle cryo-EM through tilting*, Nat. Methods 14 (2017). F. Natterer, *The Mathematics of
 # Computerized Tomography* (2001).

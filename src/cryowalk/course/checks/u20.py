@@ -109,7 +109,7 @@ def _counts_samples(answer: Any, seed: int) -> str | None:
         count = float(found.reshape(-1)[0].real)
         if count != support:
             kind = "few" if count < support else "many"
-            return f"Your probe counts too {kind} samples in my black box number {place} of {len(order)}, {'which is' if support < 5 else 'a box'} not one of yours."
+            return f"Your probe counts too {kind} samples in the black box number {place} of {len(order)}."
     return None
 
 
