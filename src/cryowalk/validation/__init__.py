@@ -5,7 +5,6 @@ from cryowalk.core.lazy import lazy_exports
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Alignment": "alignment",
         "ShellCorrelation": "shell_correlation",
         "align": "alignment",
         "compare_maps": "shell_correlation",
