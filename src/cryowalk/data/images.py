@@ -71,3 +71,25 @@ class SelectedImages:
     def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
         """The selected images at these positions."""
         return self.source.read([self.indices[i] for i in indices])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesOnDevice:
+    """Another source's images, moved to a device as they are read: what works on them follows them there."""
+
+    source: ImageSource
+    device: torch.device
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return self.source.count
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.source.image_shape
+
+    def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
+        """The images at these positions, on the device."""
+        return self.source.read(indices).to(self.device)

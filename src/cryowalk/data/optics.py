@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -74,4 +75,15 @@ class Defocus:
             phase_shift=self.phase_shift[selection],
             b_factor=None if self.b_factor is None else self.b_factor[selection],
             scale=None if self.scale is None else self.scale[selection],
+        )
+
+    def to(self, device: "torch.device | str") -> "Defocus":
+        """The same values on another device."""
+        return Defocus(
+            major=self.major.to(device),
+            minor=self.minor.to(device),
+            azimuth=self.azimuth.to(device),
+            phase_shift=self.phase_shift.to(device),
+            b_factor=None if self.b_factor is None else self.b_factor.to(device),
+            scale=None if self.scale is None else self.scale.to(device),
         )

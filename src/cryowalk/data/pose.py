@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -18,3 +19,7 @@ class Pose:
 
     def __getitem__(self, selection: "Int[Tensor, ' n'] | slice") -> "Pose":
         return Pose(lab_from_particle=self.lab_from_particle[selection], shift=self.shift[selection])
+
+    def to(self, device: "torch.device | str") -> "Pose":
+        """The same poses on another device."""
+        return Pose(lab_from_particle=self.lab_from_particle.to(device), shift=self.shift.to(device))
