@@ -30,7 +30,7 @@ def phantom(box: int, *, voxel_size: float = PIXEL_SIZE) -> Any:
     for blob in range(BLOBS):
         centre = torch.randn(3, generator=generator, dtype=torch.float64)
         centre *= length * (0.04 + 0.16 * blob / BLOBS) / centre.norm()
-        width = length * float(0.012 + 0.02 * torch.rand(1, generator=generator))
+        width = voxel_size * float(0.9 + 0.8 * torch.rand(1, generator=generator))  # sharp enough for signal to 0.8 of Nyquist
         # A Gaussian is a product of three short vectors: no array of the size of the box in float64.
         x, y, z = (torch.exp(-((axis - c) ** 2) / (2 * width**2)).float() for c in centre)
         voxels += (1 + blob % 3) * z[:, None, None] * y[:, None] * x
