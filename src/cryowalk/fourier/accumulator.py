@@ -110,6 +110,10 @@ class SliceAccumulator:
         accumulator.count = int(state["count"])
         return accumulator
 
+    def move_to(self, device: torch.device | str) -> None:
+        """Keep the sums on this device from now on."""
+        self.sums = self.sums.to(device)
+
     def merge(self, other: "SliceAccumulator") -> None:
         """Add another accumulator's sums, made on the same grid."""
         if other.grid != self.grid:

@@ -59,8 +59,8 @@ class _Work:
     def box(self) -> int:
         return 0 if self.particles.images is None else self.particles.images.image_shape[0]
 
-    def empty(self) -> SliceAccumulator:
-        return SliceAccumulator(self.box, voxel_size=self.particles.pixel_size, padding=self.settings.padding)
+    def empty(self, device: torch.device | str = "cpu") -> SliceAccumulator:
+        return SliceAccumulator(self.box, voxel_size=self.particles.pixel_size, padding=self.settings.padding, device=device)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,7 +177,8 @@ def _sum(work: _Work, progress: Progress, checkpoint: Checkpoint) -> _Sums:
     progress.advance(sum(len(indices) for _, indices in work.batches[: sums.done]))
     todo = work.batches[sums.done :]
     for (half, indices), batch in zip(todo, checked_batches(work.particles, [indices for _, indices in todo]), strict=True):
-        accumulator = sums.halves[half] or work.empty()
+        accumulator = sums.halves[half] or work.empty(batch.images.device)
+        accumulator.move_to(batch.images.device)  # a resumed sum comes from a file
         sums.halves[half] = accumulator
         _add(work, accumulator, batch)
         sums.seen[half].append(batch.fingerprints)
@@ -198,8 +199,8 @@ def _add(work: _Work, accumulator: SliceAccumulator, batch: Batch) -> None:
         work.particles,
         batch.indices,
         settings=work.settings,
-        evening=work.evening,
-        inverse_noise=work.inverse_noise,
+        evening=work.evening.to(batch.images.device),
+        inverse_noise=None if work.inverse_noise is None else work.inverse_noise.to(batch.images.device),
     )
     rotations = pose.lab_from_particle[batch.indices].to(found.weights)
     shift = pose.shift[batch.indices].to(found.weights)
@@ -258,8 +259,9 @@ def _tell(sums: _Sums, used: int, neither: int, progress: Progress) -> None:
 def _finish(work: _Work, sums: _Sums, *, used: int, left_out: int) -> Reconstruction:
     volumes: list[Volume] = []
     both: SliceAccumulator | None = None
+    device = next((half.sums.device for half in sums.halves if half is not None), torch.device("cpu"))
     for half in sums.halves:
-        accumulator = half or work.empty()
+        accumulator = half or work.empty(device)
         work.symmetriser.apply(accumulator)
         volumes.append(accumulator.to_volume())
         if both is None:

@@ -42,12 +42,13 @@ def weighted_slices(
     groups = particles.optics_index[indices]
     for group in sorted(set(groups.tolist())):
         members, optics = (groups == group).nonzero().flatten(), particles.optics[group]
-        chosen: slice | Tensor = slice(None) if len(members) == len(groups) else members
-        transfer = _transfer(optics, particles.defocus, indices[members], size=size, settings=settings)
+        chosen: slice | Tensor = slice(None) if len(members) == len(groups) else members.to(images.device)
         common = evening if inverse_noise is None else evening * weights_on_spectrum(inverse_noise[group], size=size)
-        if transfer is None:
+        if settings.ctf == "none":
             factor[chosen] = weights[chosen] = common
         else:
+            defocus = _defocus(particles)[indices[members]].to(images.device)
+            transfer = _transfer(optics, defocus, size=size, settings=settings)
             weighted = transfer * common
             factor[chosen] = common if optics.is_premultiplied else weighted
             weights[chosen] = weighted.mul_(transfer) if optics.is_premultiplied else weighted * transfer
@@ -55,23 +56,27 @@ def weighted_slices(
 
 
 def _transfer(
-    optics: Optics,
-    defocus: Defocus | None,
-    indices: Int[Tensor, " n"],
-    *,
-    size: tuple[int, int],
-    settings: ReconstructionSettings,
-) -> Float[Tensor, "n h half"] | None:
-    if settings.ctf == "none":
-        return None
-    if defocus is None:
+    optics: Optics, defocus: Defocus, *, size: tuple[int, int], settings: ReconstructionSettings
+) -> Float[Tensor, "n h half"]:
+    transfer = contrast_transfer(optics, _single_precision(defocus), size=size)
+    return transfer.abs() if settings.ctf == "phase-flipped" else transfer
+
+
+def _defocus(particles: ParticleSet) -> Defocus:
+    """The CTF parameters.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    if particles.defocus is None:
         raise InputError(
             "the particles have no CTF parameters",
             expected="defocus values in every row",
             fix="estimate them first, or give --ctf none if the images have no CTF",
         )
-    transfer = contrast_transfer(optics, _single_precision(defocus[indices]), size=size)
-    return transfer.abs() if settings.ctf == "phase-flipped" else transfer
+    return particles.defocus
 
 
 def _single_precision(defocus: Defocus) -> Defocus:
@@ -120,10 +125,8 @@ def require_usable(particles: ParticleSet, settings: ReconstructionSettings) -> 
     finite = torch.isfinite(pose.lab_from_particle).all(dim=(-2, -1)) & torch.isfinite(pose.shift).all(dim=-1)
     _all_finite(finite, particles, "pose")
     if settings.ctf != "none":
-        _transfer(particles.optics[0], particles.defocus, torch.tensor([0]), size=(height, width), settings=settings)
-        defocus = particles.defocus
-        if defocus is not None:
-            _all_finite(torch.isfinite(defocus.major + defocus.minor + defocus.azimuth + defocus.phase_shift), particles, "CTF")
+        defocus = _defocus(particles)
+        _all_finite(torch.isfinite(defocus.major + defocus.minor + defocus.azimuth + defocus.phase_shift), particles, "CTF")
 
 
 def _all_finite(finite: Tensor, particles: ParticleSet, what: str) -> None:

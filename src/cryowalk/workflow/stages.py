@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -9,6 +10,7 @@ import torch
 
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data import Atoms, HalfMaps, Optics, ParticleSet, Pose, Truth, Volume
+from cryowalk.data.images import ImagesOnDevice
 from cryowalk.io.atoms import read_atoms, write_atoms
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.mrc_header import HEADER_BYTES
@@ -42,10 +44,18 @@ def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: 
     if structure is not None:
         return read_atoms(structure)
     if map_file is not None:
-        return read_map(map_file, voxel_size=voxel_size)
+        volume = read_map(map_file, voxel_size=voxel_size)
+        if is_constant(volume):
+            raise InputError("the map is constant: there is nothing to image", file=map_file)
+        return volume
     from cryowalk.microscope.specimen import hinge
 
     return hinge
+
+
+def is_constant(volume: Volume) -> bool:
+    """Whether all voxels of the map have one and the same value."""
+    return bool(volume.voxels.min() == volume.voxels.max())
 
 
 def simulate_particle_files(
@@ -97,9 +107,17 @@ def reconstruct_files(job: Job, particles: ParticleSet, settings: Reconstruction
     if particles.images is None:
         raise InputError("the particles have no images", fix="give a STAR file with rlnImageName")
     job.require_space(3 * FLOAT_BYTES * particles.images.image_shape[0] ** 3)
+    if job.manifest.device != "cpu":
+        particles = replace(particles, images=ImagesOnDevice(source=particles.images, device=torch.device(job.manifest.device)))
     result = reconstruct_with_full_map(
         particles, settings, generator=generator(seed), progress=job.progress, checkpoint=job.checkpoint("reconstruct")
     )
+    if is_constant(result.full):
+        raise InputError(
+            "the reconstruction is constant: the images have no contrast",
+            cause="an empty stack, or one that an earlier step failed to fill",
+            fix="look at the images: cryowalk validate STACK.mrcs",
+        )
     for name, volume in zip((*HALF_MAP_NAMES, MAP_NAME), (result.halves.first, result.halves.second, result.full), strict=True):
         write_map(volume, job.path(name))
     return result
