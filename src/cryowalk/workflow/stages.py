@@ -18,6 +18,7 @@ from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.relion import read_particles, write_particles
 from cryowalk.io.stacks import image_names
 from cryowalk.io.truth import read_truth, write_truth
+from cryowalk.io.write_behind import WriteBehind
 from cryowalk.microscope.settings import ParticleSimulationSettings
 from cryowalk.microscope.simulate.particles import simulate_particles
 from cryowalk.numerics.random import generator
@@ -69,7 +70,10 @@ def simulate_particle_files(
     job.require_space(settings.count * FLOAT_BYTES * settings.box**2)
     stack = job.path("particles.mrcs")
     start = _images_on_disk(stack, shape, settings.count)
-    with MrcStackWriter(stack, image_shape=shape, pixel_size=optics.pixel_size, resume_at=start) as sink:
+    with (
+        MrcStackWriter(stack, image_shape=shape, pixel_size=optics.pixel_size, resume_at=start) as writer,
+        WriteBehind(writer) as sink,
+    ):
         particles, truth = simulate_particles(
             specimen, optics, generator=generator(seed), settings=settings, sink=sink, start=start, progress=job.progress
         )

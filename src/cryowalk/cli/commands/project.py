@@ -39,6 +39,7 @@ def run(files: ProjectionFiles, settings: None, context: Context) -> None:  # no
     """
     from cryowalk.io import MrcStackReader, MrcStackWriter, read_map, read_particles, write_particles
     from cryowalk.io.stacks import image_names
+    from cryowalk.io.write_behind import WriteBehind
 
     context.verify(files.map, files.poses)
     volume = read_map(files.map)
@@ -50,9 +51,10 @@ def run(files: ProjectionFiles, settings: None, context: Context) -> None:  # no
     writer = MrcStackWriter(stack, image_shape=(box, box), pixel_size=volume.voxel_size)
     try:
         context.progress.start("projecting", len(particles))
-        for images in _batches(volume, particles, files):
-            writer.write(images)
-            context.progress.advance(len(images))
+        with WriteBehind(writer) as sink:
+            for images in _batches(volume, particles, files):
+                sink.write(images)
+                context.progress.advance(len(images))
         writer.close()
     except BaseException:
         writer.abandon()
