@@ -86,7 +86,7 @@ def test_maps_that_cannot_be_compared_are_refused(generator: torch.Generator) ->
     volume = noise(16, generator)
     with pytest.raises(ShapeError, match="differ in size"):
         compare_maps(volume, noise(18, generator))
-    with pytest.raises(UsageError, match="voxel size"):
+    with pytest.raises(InputError, match="voxel size"):
         compare_maps(volume, noise(16, generator, voxel_size=1.8))
     with pytest.raises(ShapeError, match="cube"):
         compare_maps(Volume(voxels=torch.ones(4, 4, 6), voxel_size=1.0), Volume(voxels=torch.ones(4, 4, 6), voxel_size=1.0))

@@ -45,7 +45,11 @@ def _maps(directory: Path, names: list[str]) -> list[Any]:
 
     chosen = [name for name in names if name.endswith(".mrc") and "half" not in name and "mask" not in name]
     maps = {Path(name).stem: read_map(directory / name) for name in chosen[:4]}
-    return [isosurface(next(iter(maps.values()))), slices(maps), projections(maps)] if maps else []
+    if not maps:
+        return []
+    first = next(iter(maps.values()))
+    has_surface = bool(first.voxels.min() < first.voxels.max())
+    return [*([isosurface(first)] if has_surface else []), slices(maps), projections(maps)]
 
 
 def _resolution(directory: Path, names: list[str]) -> list[Any]:
@@ -57,7 +61,8 @@ def _resolution(directory: Path, names: list[str]) -> list[Any]:
     for name in names:
         other = name.replace("half1", "half2")
         if name.endswith(".mrc") and "half1" in name and other in names:
-            curves[Path(name).stem.replace("half1", "half maps")] = fourier_shell_correlation(
+            place = Path(name).parent.as_posix()
+            curves["half maps" if place == "." else f"half maps of {place}"] = fourier_shell_correlation(
                 read_half_maps(directory / name, directory / other)
             )
     return [fsc(curves)] if curves else []

@@ -209,6 +209,13 @@ def _check_atoms(flat: dict[str, NDArray[Any]], path: Path) -> None:
             raise InputError(
                 f"{named(int(np.flatnonzero(~np.isfinite(flat[name]))[0]))}: B-factor or occupancy is not a number", file=path
             )
+    if not (flat["occ"] > 0).any():
+        raise InputError(
+            f"none of the {len(flat['occ'])} atoms scatters: every occupancy is 0",
+            file=path,
+            cause="a program that left the occupancy column empty",
+            fix="set the occupancies to 1",
+        )
 
 
 def _overfull(flat: dict[str, NDArray[Any]]) -> int:

@@ -104,7 +104,7 @@ def read_up_to(stream: BufferedIOBase, size: int, *, path: Path) -> bytearray:
             content += chunk
     except EOFError as error:
         raise InputError(
-            f"the compressed file is cut off: it inflates to only {len(content)} of the bytes it should hold",
+            "the compressed file is cut off",
             file=path,
             cause="an interrupted download or a full disk",
             fix="fetch it again",
@@ -136,5 +136,6 @@ def read_text(path: Path) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError("the text is UTF-16", file=path, expected="UTF-8", fix="save it as UTF-8")
     if b"\0" in content:
-        raise InputError("this is a binary file", file=path, expected="a text file")
+        what = "an MRC file (a map or images)" if content[208:211] == b"MAP" else "a binary file"
+        raise InputError(f"this is {what}", file=path, expected="a text file")
     return content.decode("utf-8-sig", "surrogateescape")

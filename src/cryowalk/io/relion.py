@@ -134,6 +134,10 @@ def _optics(star: StarFile, table: StarBlock, pixel_size: float | None) -> tuple
     if "optics" in star:
         source = star["optics"]
     absent = [label for label in _CTF_OPTICS if needs_ctf and label not in source.columns]
+    if absent and "truth" in star:
+        raise InputError(
+            "this is the truth of a simulation, which holds no optics", file=path, fix="give the particles.star beside it"
+        )
     if absent:
         raise InputError(
             f"the particles have a defocus, and data_{source.name} lacks {', '.join(absent)}",
@@ -163,10 +167,23 @@ def _optics(star: StarFile, table: StarBlock, pixel_size: float | None) -> tuple
 
 
 def table_pose(table: StarBlock, sizes: Float[Tensor, " n"], path: Path, used: set[str]) -> Pose | None:
-    """The poses, where rot and tilt are given."""
-    if not {*ANGLES[:2]} <= set(table.columns):
+    """The poses, where rot and tilt are given; psi and origins that are not there are 0, and told.
+
+    Raises
+    ------
+    InputError
+        If one of rot and tilt is there without the other.
+    """
+    if not {*ANGLES[:2]} & set(table.columns):
         return None
+    _require_columns(table, ANGLES[:2], path)
     used.update(ANGLES)
+    absent = [label for label in ANGLES[2:] if label not in table.columns]
+    origins = [any(f"rlnOrigin{letter}{unit}" in table.columns for unit in ("Angst", "")) for letter in "XY"]
+    if any(origins):
+        absent += [f"rlnOrigin{letter}Angst" for letter, is_there in zip("XY", origins, strict=True) if not is_there]
+    if absent:
+        warnings.warn(f"{printable(path)}: no column {', '.join(absent)}: taken as 0", CryowalkWarning, stacklevel=3)
     zeros = np.zeros(len(table))
     angles = [numbers(table, label, path=path, low=-1e5, high=1e5) if label in table.columns else zeros for label in ANGLES]
     shift = [zeros, zeros]
@@ -184,8 +201,16 @@ def table_pose(table: StarBlock, sizes: Float[Tensor, " n"], path: Path, used: s
 
 
 def table_defocus(table: StarBlock, path: Path, used: set[str]) -> Defocus | None:
-    """The defocus, where it is given."""
+    """The defocus, where it is given.
+
+    Raises
+    ------
+    InputError
+        If the minor defocus is there without the major one.
+    """
     if "rlnDefocusU" not in table.columns:
+        if "rlnDefocusV" in table.columns:
+            _require_columns(table, ("rlnDefocusV", "rlnDefocusU"), path)
         return None
 
     def values(label: str, *, limit: float = 1e6) -> Float[Tensor, " n"]:
@@ -215,6 +240,19 @@ def table_defocus(table: StarBlock, path: Path, used: set[str]) -> Defocus | Non
         b_factor=where_given("rlnCtfBfactor"),
         scale=where_given("rlnCtfScalefactor"),
     )
+
+
+def _require_columns(table: StarBlock, labels: tuple[str, ...], path: Path) -> None:
+    """Raise an error unless all these columns are there; they only mean something together."""
+    absent = [label for label in labels if label not in table.columns]
+    if absent:
+        there = [label for label in labels if label in table.columns]
+        raise InputError(
+            f"data_{table.name} has {', '.join(there)} and lacks {', '.join(absent)}",
+            file=path,
+            cause="a column was lost",
+            fix="add it from the file this one was made from, or remove the others",
+        )
 
 
 def _whole(

@@ -17,6 +17,7 @@ from cryowalk.io.mrc_header import read_header
 from cryowalk.io.star import StarBlock
 
 NAMED_IN_ERRORS = 5
+LARGEST_INDEX = 2**62  # of the numbers that an array holds; no stack comes near
 
 
 class ParticleImages:
@@ -76,7 +77,7 @@ def split_names(
     stack_of, image_of = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
     for row, name in enumerate(names):
         index, at, stack = name.rpartition("@") if "@" in name else ("1", "@", name)
-        if not (index.isascii() and index.isdigit() and int(index) >= 1 and stack and at):
+        if not (index.isascii() and index.isdigit() and 1 <= int(index) <= LARGEST_INDEX and stack and at):
             raise InputError(
                 f"rlnImageName is “{printable(name)}”",
                 file=path,
@@ -150,6 +151,15 @@ def open_images(block: StarBlock, names: Sequence[str], *, star: Path, confine: 
             row=block.line_of(row),
             cause="the stack was written again, or the rows belong to another one",
             fix="use the STAR file that was written with the stack",
+        )
+    bare = next((row for row, name in enumerate(names) if "@" not in name and counts[stack_of[row]] > 1), None)
+    if bare is not None:
+        raise InputError(
+            f"rlnImageName is “{printable(names[bare])}”, a stack of {counts[stack_of[bare]]} images, and does not say which",
+            file=star,
+            row=block.line_of(bare),
+            expected="INDEX@STACK.mrcs",
+            fix="write the number of the image, counted from 1, before the name",
         )
     return ParticleImages(readers, stack_of, image_of)
 

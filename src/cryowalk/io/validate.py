@@ -49,7 +49,8 @@ def faults(path: str | Path) -> list[Fault]:
         except CryowalkError as error:
             found.append(Fault(path=path, what=str(error)))
     told = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, CryowalkWarning))
-    return found + [Fault(path=path, what=text, is_serious=False) for text in told]
+    found += [Fault(path=path, what=text, is_serious=False) for text in told]
+    return sorted(found, key=lambda fault: not fault.is_serious)
 
 
 def is_sound(found: list[Fault]) -> bool:

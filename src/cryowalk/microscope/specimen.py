@@ -127,6 +127,8 @@ def _checked_positions(
     broken = torch.nonzero(~torch.isfinite(values).all(dim=1))
     if len(broken):
         raise InputError(f"atom {int(broken[0]) + 1} has a position, B-factor or occupancy that is not a finite number")
+    if not bool((atoms.occupancies > 0).any()):
+        raise InputError("none of the atoms scatters: every occupancy is 0", fix="set the occupancies to 1")
     middle = np.array(centre or centre_of_mass(atoms))
     positions = atoms.positions.double().cpu().numpy() - middle
     room = (box - 1) // 2 * voxel_size - _MARGIN

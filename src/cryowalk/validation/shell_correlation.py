@@ -69,9 +69,7 @@ def compare_maps(first: Volume, second: Volume, *, mask: Volume | None = None) -
     ShapeError
         If the maps are not cubes of one size.
     InputError
-        If a map or the mask holds NaN or infinite values.
-    UsageError
-        If their voxel sizes differ by more than one in a thousand.
+        If their voxel sizes differ by more than one in a thousand, or a map or the mask holds NaN or infinite values.
     """
     box = require_cube("a map", tuple(first.voxels.shape))
     if first.voxels.shape != second.voxels.shape:
@@ -80,7 +78,7 @@ def compare_maps(first: Volume, second: Volume, *, mask: Volume | None = None) -
             fix="rescale and crop them to one box first",
         )
     if abs(first.voxel_size / second.voxel_size - 1) > RELATIVE_VOXEL_SIZE_TOLERANCE:
-        raise UsageError(
+        raise InputError(
             f"the two maps differ in voxel size: {first.voxel_size:g} and {second.voxel_size:g} Å",
             fix="rescale one of them, or correct its header",
         )

@@ -30,6 +30,7 @@ LOG_NAME = "run.log"
 REPORT_NAME = "report.html"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_INTERVAL = 15.0  # s between two checkpoints
+TOLD_DIFFERENCES = 8
 TOLD_FROM = 2 * 10**9  # bytes of inputs whose reading takes long enough to be told
 BOOKKEEPING = (JOB_NAME, LOG_NAME, REPORT_NAME, LOCK_NAME)
 
@@ -171,6 +172,12 @@ def open_job(
 
 
 def _refuse_foreign(directory: Path) -> None:
+    if not str(directory).isprintable():
+        raise UsageError(
+            "the name of the output directory holds a control character, which no STAR file can name",
+            file=directory,
+            fix="give another name",
+        )
     if directory.exists() and not directory.is_dir():
         raise UsageError("the output directory is a file", file=directory, fix="give the name of a directory")
     if not directory.is_dir() or (directory / JOB_NAME).exists():
@@ -225,10 +232,14 @@ def _refuse_others(directory: Path, before: Manifest | None, manifest: Manifest,
     if before is None:
         return
     was, is_now = before.identity(), manifest.identity()
+    if was["command"] != is_now["command"]:  # then the settings differ as a matter of course
+        names = ("command",)
     lines = differences({name: was[name] for name in names}, {name: is_now[name] for name in names})
     if lines:
         raise StateConflict(
-            f"this directory holds a job that is {before.state}, with other values: " + "; ".join(lines),
+            f"this directory holds a job that is {before.state}, with other values: "
+            + "; ".join(lines[:TOLD_DIFFERENCES])
+            + (f" and {len(lines) - TOLD_DIFFERENCES} more" if len(lines) > TOLD_DIFFERENCES else ""),
             file=directory,
             fix="give another output directory, the earlier values, or remove this directory",
         )

@@ -179,13 +179,13 @@ def output_facts(path: Path, *, between: Callable[[], None] = lambda: None) -> d
 
 
 def rows_of(path: Path) -> int | None:
-    """The rows of a STAR file's last loop, or the images of an MRC stack; None for other files."""
+    """The rows of a STAR file's longest loop, or the images of an MRC stack; None for other files."""
     if path.suffix == ".mrcs":
         with path.open("rb") as stream:
             return int.from_bytes(stream.read(12)[8:12], sys.byteorder)
     if path.suffix != ".star":
         return None
-    rows, in_loop = 0, False
+    longest, rows, in_loop = 0, 0, False
     with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             words = line.strip()
@@ -195,7 +195,8 @@ def rows_of(path: Path) -> int | None:
                 in_loop = False
             elif in_loop and words and not words.startswith(("_", "#")):
                 rows += 1
-    return rows
+                longest = max(longest, rows)
+    return longest
 
 
 def owner_of(path: Path) -> tuple[Path, Manifest, str] | None:

@@ -44,6 +44,7 @@ PERTURBED_POSES = "reconstruct_perturbed_poses"
 GIVEN_POSES = "reconstruct"
 SCORES_NAME = "scores.json"
 BOX_PER_DIAMETER = 1.5
+SMALLEST_MARGIN = 8.0  # Å around a molecule, on both sides together: its atoms are not points
 DEFAULT_MASK_RADIUS = 0.44  # of the box
 WIDEST_EDGE = 6.0  # voxels of the mask's soft edge
 PERTURBATION_SEED = 1  # added to the seed, so that pose errors are independent of the simulation's draws
@@ -226,10 +227,10 @@ def walk_mask(volume: Volume, settings: WalkSettings) -> Volume:
 
 
 def fitting_pixel_size(atoms: Atoms, *, box: int) -> float:
-    """A pixel size at which the box is one and a half times the molecule's diameter, Å, rounded to 0.01."""
+    """A pixel size at which the box is one and a half times the molecule's diameter, Å, rounded to 0.01; small molecules keep a margin."""
     positions = atoms.positions.double()
     diameter = 2 * float((positions - positions.mean(dim=0)).norm(dim=-1).max())
-    return max(0.01, math.ceil(100 * BOX_PER_DIAMETER * diameter / box) / 100)
+    return math.ceil(100 * max(BOX_PER_DIAMETER * diameter / box, (diameter + SMALLEST_MARGIN) / max(1, box - 3))) / 100
 
 
 def fitted_map(volume: Volume, *, box: int, pixel_size: float | None) -> Volume:

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
-from cryowalk.core.errors import UsageError
+from cryowalk.core.errors import InputError, UsageError
 
+KINDS = {"mrc": "MRC", "star": "STAR", "structure": "atoms"}
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 
 
@@ -29,13 +30,21 @@ def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa:
     ------
     UsageError
         If there is no way from the one form to the other.
+    InputError
+        If the input is not usable.
     """
-    from cryowalk.io.kinds import kind_of
+    from cryowalk.io.kinds import foreign_words, kind_of
 
     context.verify(files.input)
     if files.output.exists() and files.output.samefile(files.input):
         raise UsageError("input and output are the same file", file=files.input, fix="give another --o")
     kind, suffix = kind_of(files.input), files.output.suffix.lower()
+    if kind in ("foreign", "unknown"):
+        raise InputError(
+            f"this is {foreign_words(files.input) or 'a file of no kind known here'}, and cannot be converted",
+            file=files.input,
+            expected="an MRC, STAR, PDB or mmCIF file, compressed or not",
+        )
     if kind == "structure" and suffix in STRUCTURES:
         words = _structure(files)
     elif kind == "structure" and suffix in (".mrc", ".map"):
@@ -46,7 +55,7 @@ def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa:
         words = _mrc(files, context)
     else:
         raise UsageError(
-            f"there is no way from {files.input.name} ({kind}) to {files.output.name}",
+            f"there is no way from {files.input.name} ({KINDS[kind]}) to {files.output.name}",
             expected="structure → .pdb, .cif or .mrc; STAR → .star; MRC → .mrc or .mrcs",
         )
     context.say(f"{files.output}: {words}")
@@ -91,7 +100,9 @@ def _mrc(files: ConvertFiles, context: Context) -> str:
     header = read_header(files.input)
     size = files.pixel_size or header.pixel_size
     if not size:
-        raise UsageError("the header does not give the pixel size", file=files.input, fix="give --pixel-size (Å)")
+        told = " × ".join(f"{each:g}" for each in header.voxel_sizes)
+        what = f"the voxels are not cubes: {told} Å" if all(header.voxel_sizes) else "the header does not give the pixel size"
+        raise InputError(what, file=files.input, fix="give --pixel-size (Å)")
     if not header.is_stack:
         return _map(files, size)
     from cryowalk.core.execution import batches
@@ -112,11 +123,18 @@ def _mrc(files: ConvertFiles, context: Context) -> str:
 
 def _map(files: ConvertFiles, size: float) -> str:
     """A map or micrograph, its values as they stand in the file."""
+    import numpy as np
+
     from cryowalk.io import read_array, read_header, write_array
     from cryowalk.io.maps import map_origin
 
+    files.output.parent.mkdir(parents=True, exist_ok=True)
+
     header = read_header(files.input)
     array = read_array(files.input)
+    if not np.isfinite(array).all():
+        section = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0]) + 1
+        raise InputError(f"section {section} holds values that are not finite", file=files.input, fix="make the map again")
     origin = map_origin(header, voxel_sizes=(size, size, size))
     write_array(array, files.output, voxel_size=size, origin=origin, sample_format=files.mode)
     return f"{' × '.join(map(str, reversed(array.shape)))} voxels, {files.mode}, {size:g} Å"

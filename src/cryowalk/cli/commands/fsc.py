@@ -1,11 +1,13 @@
 """`cryowalk fsc`: Fourier shell correlation of two maps."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.core.units import degrees_from_radians
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ def run(files: ComparisonFiles, settings: None, context: Context) -> None:  # no
 
     context.verify(files.first, files.second, files.mask)
     first, second = (read_map(path, voxel_size=files.pixel_size) for path in (files.first, files.second))
+    for path, volume in ((files.first, first), (files.second, second)):
+        if bool(volume.voxels.min() == volume.voxels.max()):
+            raise InputError(
+                "the map is constant: there is nothing to compare", file=path, fix="look at it: cryowalk inspect FILE"
+            )
     mask = None if files.mask is None else read_mask(files.mask, voxel_size=files.pixel_size)
     facts: dict[str, object] = {}
     if files.align:
@@ -49,12 +56,27 @@ def run(files: ComparisonFiles, settings: None, context: Context) -> None:  # no
 
 
 def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
-    """The mask in an MRC file: a factor without a unit, so the scale of maps does not apply to it."""
+    """The mask in an MRC file: a factor without a unit, so the scale of maps does not apply to it.
+
+    Raises
+    ------
+    InputError
+        If it is zero everywhere.
+    """
     from cryowalk.data import Volume
     from cryowalk.io import read_map
 
     mask = read_map(path, voxel_size=voxel_size)
-    return Volume(voxels=mask.voxels * mask.voxel_size, voxel_size=mask.voxel_size, origin=mask.origin)
+    factor = mask.voxels * mask.voxel_size
+    low, high = float(factor.min()), float(factor.max())
+    if high == low == 0:
+        raise InputError("the mask is zero everywhere", file=path, fix="look at it: cryowalk inspect FILE")
+    if low < -0.01 or high > 1.01:
+        what = f"{printable(path)}: the values of this mask run from {low:.4g} to {high:.4g}; a mask has values from 0 to 1"
+        warnings.warn(what, CryowalkWarning, stacklevel=2)
+    elif bool(((factor == low) | (factor == high)).all()) and low != high:
+        warnings.warn(f"{printable(path)}: the mask has a hard edge, which raises the correlation", CryowalkWarning, stacklevel=2)
+    return Volume(voxels=factor, voxel_size=mask.voxel_size, origin=mask.origin)
 
 
 def in_words(facts: dict[str, object]) -> str:

@@ -21,10 +21,9 @@ class SimulationFiles:
     pixel_size: Annotated[
         float | None,
         "pixel size, Å; unless given that of the map, or one that gives a molecule a box of 1.5 times its diameter",
-        ("above", 0),
     ] = None
     voltage_kv: Annotated[float, "acceleration voltage, kV", "--kv"] = 300.0
-    spherical_aberration_mm: Annotated[float, "spherical aberration, mm", "--cs", ("min", 0)] = 2.7
+    spherical_aberration_mm: Annotated[float, "spherical aberration, mm", "--cs", ("min", 0), ("max", 100)] = 2.7
     amplitude_contrast: Annotated[float, "amplitude contrast", "--q0"] = 0.1
 
 

@@ -45,8 +45,11 @@ def check_settings(settings: ParticleSimulationSettings) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise UsageError(f"defocus_range must go from a smaller to a larger defocus: got {low:g} to {high:g} Å")
     require_between("box", settings.box, 8, 4096)
-    for name in ("astigmatism", "shift_deviation", "hinge_spread", "concentration"):
-        require_between(name, getattr(settings, name), 0.0, 1e6)
+    for name, largest in (("astigmatism", 5e4), ("shift_deviation", 1e4), ("hinge_spread", 1e6), ("concentration", 1e6)):
+        require_between(name, getattr(settings, name), 0.0, largest)
+    require_between("defocus_range", max(abs(low), abs(high)), 0.0, 2e5)
+    if settings.canvas is not None:
+        require_between("canvas", settings.canvas, settings.box, 16384)
     require_between("b_factor", settings.b_factor, -1e4, 1e4)
     require_between("phase_shift_degrees", settings.phase_shift_degrees, -360.0, 360.0)
 
