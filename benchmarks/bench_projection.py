@@ -28,7 +28,7 @@ from _shared import (
 )
 
 # box: our images, RELION's two counts, images at a time
-SIZES = {128: (20000, (400, 2000), 512), 256: (5000, (100, 500), 192)}
+SIZES = {128: (20000, (400, 4000), 512), 256: (5000, (100, 1500), 192)}
 QUICK = {64: (600, (50, 200), 128)}
 
 
@@ -117,7 +117,7 @@ def relions(counts: tuple[int, int], count: int, folder: Path) -> dict[str, Any]
             "--angpix",
             str(PIXEL_SIZE),
         ]
-        runs = [run(command, folder=folder, threads=1) for _ in range(2)]
+        runs = [run(command, folder=folder, threads=1) for _ in range(3)]
         walls.append(min(found["wall_seconds"] for found in runs))
         processors.append(min(found["processor_seconds"] for found in runs))
     per_image = (walls[1] - walls[0]) / (counts[1] - counts[0])
