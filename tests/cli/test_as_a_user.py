@@ -195,3 +195,19 @@ def test_another_commands_directory_is_refused_in_few_words(here, capsys):
 def test_a_directory_that_no_star_file_can_name_is_refused_at_once(here, capsys):
     assert exit_code(["simulate", "particles", "--o", "a\x1b[31m", "--n", "2", "--box", "32", *OFF]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [(("--sym", "Q"), "no symmetry is called"), (("--mask-radius", "1e6"), "does not fit")]
+)
+def test_a_walk_tells_a_wrong_option_before_it_computes(here, capsys, option, words):
+    place = f"walk_{option[1]}"
+    assert exit_code(["walk", "--output", place, "--n", "4", "--box", "32", *option, *OFF]) == 2
+    assert words in capsys.readouterr().err
+    assert not list((here / place).rglob("*.mrc*"))
+
+
+def test_a_walk_refuses_particles_by_the_column_they_lack(here, capsys):
+    name = edited(here, "wrong.star", without("rlnImageName"))
+    assert exit_code(["walk", "--output", "walk_lacking", "--particles", name, *OFF]) == 3
+    assert "lack rlnImageName" in capsys.readouterr().err

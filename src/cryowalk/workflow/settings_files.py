@@ -57,6 +57,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     InputError
         If the file is not there or holds no names and values.
     """
+    if not path.is_file():
+        raise InputError("there is no such file", file=path, expected="--settings: a YAML or JSON file, or a job.json")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -106,6 +106,38 @@ def _images_on_disk(stack: Path, shape: tuple[int, int], count: int) -> int:
     return 0
 
 
+def check_particles(particles: ParticleSet, settings: ReconstructionSettings, *, file: Path) -> None:
+    """Nothing, if these particles can be reconstructed; told before a directory is touched, with the name of their file.
+
+    Raises
+    ------
+    InputError
+        If they have no images, no poses or no CTF, or an image is in both half sets.
+    """
+    if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
+        raise InputError(
+            "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"
+        )
+    absent = {
+        "rlnImageName": particles.images is None,
+        "rlnAngleRot, rlnAngleTilt and rlnAnglePsi": particles.pose is None,
+        "rlnDefocusU": particles.defocus is None and settings.ctf != "none",
+    }
+    lacking = [name for name, is_absent in absent.items() if is_absent]
+    if lacking:
+        fix = "estimate the CTF first, or give --ctf none if the images have no CTF" if lacking == ["rlnDefocusU"] else ""
+        raise InputError(f"the particles lack {', '.join(lacking)}", file=file, fix=fix or "give a STAR file with these columns")
+    if particles.half is not None:
+        half_of: dict[str, int] = {}
+        for row, (name, half) in enumerate(zip(particles.image_names, particles.half.tolist(), strict=True)):
+            if half and half_of.setdefault(name, half) != half:
+                raise InputError(
+                    f"image {name} (row {row + 1}) is in both half sets, which feigns resolution",
+                    file=file,
+                    fix="give all rows of one image one rlnRandomSubset, or remove the copies",
+                )
+
+
 def reconstruct_files(job: Job, particles: ParticleSet, settings: ReconstructionSettings, *, seed: int) -> Reconstruction:
     """Both unfiltered half maps and the map of all particles, written under RELION's names."""
     if particles.images is None:

@@ -16,6 +16,7 @@ from cryowalk.core.errors import InputError, UsageError
 from cryowalk.core.units import radians_from_degrees
 from cryowalk.data import Atoms, HalfMaps, Optics, ParticleSet, Truth, Volume
 from cryowalk.fourier.transform import resample, resize
+from cryowalk.geometry.symmetry import symmetry_operators
 from cryowalk.io.atomic import atomic_write_text
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.relion import read_particles, write_particles
@@ -31,6 +32,7 @@ from cryowalk.workflow.job import AlreadyDone, Execution, Job, open_job
 from cryowalk.workflow.settings import WalkSettings
 from cryowalk.workflow.stages import (
     MAP_NAME,
+    check_particles,
     perturbed,
     read_half_map_files,
     read_specimen,
@@ -95,6 +97,7 @@ def walk(job: Job, inputs: WalkInputs, settings: WalkSettings, *, seed: int, exe
     given = [name for name, path in asdict(inputs).items() if path is not None]
     if len(given) > 1:
         raise UsageError(f"the walk has one beginning: {' and '.join('--' + name for name in given)} were given")
+    symmetry_operators(settings.symmetry)  # an unknown group is told before anything is computed
     walked = _walked(_Stages(job.directory, seed, execution), inputs, settings)
     for label, result in walked.results.items():
         _write_curves(result, job.path(f"fsc_{label.replace(' ', '_')}.star"))
@@ -142,6 +145,7 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
     else:
         atoms = specimen if isinstance(specimen, Atoms) else specimen()
         pixel_size = settings.pixel_size or fitting_pixel_size(atoms, box=settings.box)
+    mask_radius(settings, box=settings.box, voxel_size=pixel_size)  # a wrong one is told before anything is computed
     optics = Optics(pixel_size=pixel_size)
     simulation = ParticleSimulationSettings(count=settings.count, box=settings.box, snr=settings.snr)
     simulated = stages.run(
@@ -177,13 +181,9 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
 
 def _from_particles(stages: _Stages, star: Path, settings: WalkSettings) -> Walked:
     particles = read_particles(star)
-    if particles.images is None or particles.pose is None:
-        raise InputError(
-            "the walk from particles needs images and poses",
-            file=star,
-            expected="rlnImageName, rlnAngleRot, rlnAngleTilt, rlnAnglePsi and origins",
-            fix="refine the particles first, or give a STAR file of a refinement",
-        )
+    check_particles(particles, ReconstructionSettings(symmetry=settings.symmetry), file=star)
+    if particles.images is not None:
+        mask_radius(settings, box=particles.images.image_shape[-1], voxel_size=particles.pixel_size)
     result = _reconstructed(stages, GIVEN_POSES, particles, settings)
     scores = _common_scores(particles, particles.pixel_size)
     scores |= _half_map_scores(result)
@@ -217,12 +217,26 @@ def _reconstructed(
     )
 
 
-def walk_mask(volume: Volume, settings: WalkSettings) -> Volume:
-    """The soft spherical mask of the walk's FSC: the radius asked for, or 0.44 of the box; its edge ends inside the box."""
-    half_box = volume.voxels.shape[0] // 2 * volume.voxel_size
-    radius = settings.mask_radius or DEFAULT_MASK_RADIUS * volume.voxels.shape[0] * volume.voxel_size
+def mask_radius(settings: WalkSettings, *, box: int, voxel_size: float) -> float:
+    """The radius of the mask, Å.
+
+    Raises
+    ------
+    UsageError
+        If it does not fit in the box.
+    """
+    half_box = box // 2 * voxel_size
+    radius = settings.mask_radius or DEFAULT_MASK_RADIUS * box * voxel_size
     if radius >= half_box:
         raise UsageError(f"the mask radius of {radius:g} Å does not fit in the box", expected=f"below {half_box:g} Å")
+    return radius
+
+
+def walk_mask(volume: Volume, settings: WalkSettings) -> Volume:
+    """The soft spherical mask of the walk's FSC: the radius asked for, or 0.44 of the box; its edge ends inside the box."""
+    box = volume.voxels.shape[0]
+    half_box = box // 2 * volume.voxel_size
+    radius = mask_radius(settings, box=box, voxel_size=volume.voxel_size)
     return spherical_mask(volume, radius=radius, edge=min(WIDEST_EDGE * volume.voxel_size, half_box - radius))
 
 
