@@ -77,13 +77,13 @@ class Defocus:
             scale=None if self.scale is None else self.scale[selection],
         )
 
-    def to(self, device: "torch.device | str") -> "Defocus":
-        """The same values on another device."""
+    def to(self, target: "torch.device | torch.dtype | str") -> "Defocus":
+        """The same values on another device, or in another precision."""
         return Defocus(
-            major=self.major.to(device),
-            minor=self.minor.to(device),
-            azimuth=self.azimuth.to(device),
-            phase_shift=self.phase_shift.to(device),
-            b_factor=None if self.b_factor is None else self.b_factor.to(device),
-            scale=None if self.scale is None else self.scale.to(device),
+            major=self.major.to(target),
+            minor=self.minor.to(target),
+            azimuth=self.azimuth.to(target),
+            phase_shift=self.phase_shift.to(target),
+            b_factor=None if self.b_factor is None else self.b_factor.to(target),
+            scale=None if self.scale is None else self.scale.to(target),
         )

@@ -20,6 +20,6 @@ class Pose:
     def __getitem__(self, selection: "Int[Tensor, ' n'] | slice") -> "Pose":
         return Pose(lab_from_particle=self.lab_from_particle[selection], shift=self.shift[selection])
 
-    def to(self, device: "torch.device | str") -> "Pose":
-        """The same poses on another device."""
-        return Pose(lab_from_particle=self.lab_from_particle.to(device), shift=self.shift.to(device))
+    def to(self, target: "torch.device | torch.dtype | str") -> "Pose":
+        """The same poses on another device, or in another precision."""
+        return Pose(lab_from_particle=self.lab_from_particle.to(target), shift=self.shift.to(target))

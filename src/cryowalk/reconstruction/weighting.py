@@ -58,7 +58,8 @@ def weighted_slices(
 def _transfer(
     optics: Optics, defocus: Defocus, *, size: tuple[int, int], settings: ReconstructionSettings
 ) -> Float[Tensor, "n h half"]:
-    transfer = contrast_transfer(optics, _single_precision(defocus), size=size)
+    # In float32, as the images are; the lens keeps phases in float64 whatever the defocus comes in.
+    transfer = contrast_transfer(optics, defocus.to(torch.float32), size=size)
     return transfer.abs() if settings.ctf == "phase-flipped" else transfer
 
 
@@ -77,19 +78,6 @@ def _defocus(particles: ParticleSet) -> Defocus:
             fix="estimate them first, or give --ctf none if the images have no CTF",
         )
     return particles.defocus
-
-
-def _single_precision(defocus: Defocus) -> Defocus:
-    """The defocus whose CTF comes in float32, as the images do; phases are in float64 whatever it is."""
-    b_factor, scale = defocus.b_factor, defocus.scale
-    return Defocus(
-        major=defocus.major.float(),
-        minor=defocus.minor.float(),
-        azimuth=defocus.azimuth.float(),
-        phase_shift=defocus.phase_shift.float(),
-        b_factor=None if b_factor is None else b_factor.float(),
-        scale=None if scale is None else scale.float(),
-    )
 
 
 def _pose(particles: ParticleSet) -> Pose:

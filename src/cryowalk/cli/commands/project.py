@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cryowalk.data import ParticleSet, Volume
+    from cryowalk.data import ParticleSet, Pose, Volume
+    from cryowalk.fourier.slices import FourierVolume
 
-BATCH = 64  # images made at a time
+BATCH_PIXELS = 2**23  # in the images made at a time: a few hundred, which meet in the cache while slices are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class ProjectionFiles:
     poses: Annotated[Path, "STAR file with the poses (and optics, for --ctf)", "--ang", "--in_parts"]
     output: Annotated[Path, "root of the names: ROOT.star and ROOT.mrcs are written"]
     ctf: Annotated[bool, "apply each particle's CTF"] = False
-    padding: Annotated[int, "how many times the Fourier grid is finer than the box", "--pad"] = 2
+    canvas: Annotated[bool, "with --ctf: form images on a larger canvas, so that no CTF wraps round"] = False
+    padding: Annotated[float, "how many times the Fourier grid is finer than the box", "--pad", ("min", 1), ("max", 4)] = 1.5
 
 
 def run(files: ProjectionFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
@@ -75,6 +77,8 @@ def root_names(root: Path) -> tuple[Path, Path]:
 def _check(volume: "Volume", particles: "ParticleSet", files: ProjectionFiles) -> None:
     if particles.pose is None:
         raise InputError("the particles have no poses", file=files.poses, expected="rlnAngleRot, rlnAngleTilt and rlnAnglePsi")
+    if files.canvas and not files.ctf:
+        raise UsageError("--canvas changes only images with a CTF", fix="give --ctf as well")
     if files.ctf and particles.defocus is None:
         raise InputError("the particles have no defocus values", file=files.poses, expected="rlnDefocusU for --ctf")
     for group in particles.optics:
@@ -87,32 +91,55 @@ def _check(volume: "Volume", particles: "ParticleSet", files: ProjectionFiles) -
 
 
 def _batches(volume: "Volume", particles: "ParticleSet", files: ProjectionFiles) -> Iterator["Tensor"]:
+    from cryowalk.core.execution import batches
+    from cryowalk.fourier.slices import prepare_volume
+
+    reference = prepare_volume(volume, padding=files.padding)
+    size = max(1, BATCH_PIXELS // volume.voxels.shape[-1] ** 2)
+    for span in batches(len(particles), size):
+        chosen = particles[span.start : span.stop]
+        if chosen.pose is not None:
+            yield (
+                _on_canvas(reference, chosen, chosen.pose)
+                if files.canvas
+                else _in_box(reference, chosen, chosen.pose, ctf=files.ctf)
+            )
+
+
+def _in_box(reference: "FourierVolume", chosen: "ParticleSet", pose: "Pose", *, ctf: bool) -> "Tensor":
+    """Projections, slices multiplied by their CTFs as RELION does it."""
     import torch
 
-    from cryowalk.core.execution import batches
-    from cryowalk.fourier.filters import shift_phases
-    from cryowalk.fourier.slices import extract_slices, prepare_volume
+    from cryowalk.fourier.slices import extract_slices
     from cryowalk.fourier.transform import to_real
-    from cryowalk.microscope.image_formation import form_images
+    from cryowalk.microscope.lens import contrast_transfer
 
-    box = volume.voxels.shape[-1]
-    reference = prepare_volume(volume, padding=files.padding)
-    for span in batches(len(particles), BATCH):
-        chosen = particles[span.start : span.stop]
-        if chosen.pose is None:
-            return
-        slices = extract_slices(reference, chosen.pose.lab_from_particle.to(volume.voxels))
-        if not files.ctf or chosen.defocus is None:
-            shift = shift_phases((box, box), chosen.pose.shift.to(volume.voxels), pixel_size=volume.voxel_size)
-            yield to_real(slices * shift, width=box)
-            continue
-        flat = to_real(slices, width=box)
-        images = torch.empty_like(flat)
+    box, factor = reference.box, None
+    if ctf and chosen.defocus is not None:
+        factor = torch.empty(len(chosen), box, box // 2 + 1)
         for number, optics in enumerate(chosen.optics):
             mine = (chosen.optics_index == number).nonzero().flatten()
             if len(mine):
-                images[mine] = form_images(flat[mine], optics, chosen.defocus[mine], shift=chosen.pose.shift[mine]).images
-        yield images
+                factor[mine] = contrast_transfer(optics, chosen.defocus[mine].to(torch.float32), size=(box, box))
+    slices = extract_slices(reference, pose.lab_from_particle.float(), factor=factor, shift=pose.shift.float())
+    return to_real(slices, width=box)
+
+
+def _on_canvas(reference: "FourierVolume", chosen: "ParticleSet", pose: "Pose") -> "Tensor":
+    """Projections with their CTFs, formed on a canvas and cropped."""
+    import torch
+
+    from cryowalk.fourier.slices import extract_slices
+    from cryowalk.fourier.transform import to_real
+    from cryowalk.microscope.image_formation import form_images
+
+    flat = to_real(extract_slices(reference, pose.lab_from_particle.float()), width=reference.box)
+    images = torch.empty_like(flat)
+    for number, optics in enumerate(chosen.optics):
+        mine = (chosen.optics_index == number).nonzero().flatten()
+        if len(mine) and chosen.defocus is not None:
+            images[mine] = form_images(flat[mine], optics, chosen.defocus[mine], shift=pose.shift[mine]).images
+    return images
 
 
 COMMAND = Command(
@@ -120,5 +147,6 @@ COMMAND = Command(
     summary="Project a map along the poses of a STAR file.",
     run=run,
     files=ProjectionFiles,
-    details="With --ctf images form on a canvas large enough that the CTF does not wrap round, and are cropped.",
+    details="As relion_project does, --ctf multiplies inside the box, where the CTF of a large defocus wraps round; --canvas forms images on a "
+    "larger canvas and crops them, which is slower and closer to the microscope.",
 )
