@@ -133,3 +133,12 @@ def test_what_cannot_be_scored_is_refused(truth: Pose, phantom) -> None:
         score(particles(truth), Truth(volume=phantom(16)))
     with pytest.raises(UsageError, match="true map"):
         score(phantom(16), particles(truth))
+
+
+@pytest.mark.parametrize("which", ["result", "truth"])
+def test_a_constant_map_is_nothing_to_score(which, generator):
+    flat = Volume(voxels=torch.full((8, 8, 8), 2.0), voxel_size=1.5)
+    noise = Volume(voxels=torch.randn(8, 8, 8, generator=generator), voxel_size=1.5)
+    result, truth = (flat, noise) if which == "result" else (noise, flat)
+    with pytest.raises(InputError, match=f"{which} is constant"):
+        score(result, Truth(volume=truth))

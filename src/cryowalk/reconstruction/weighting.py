@@ -85,7 +85,7 @@ def _pose(particles: ParticleSet) -> Pose:
         raise InputError(
             "the particles have no poses",
             expected="orientation angles and origins in every row",
-            fix="refine them first (cryowalk refine)",
+            fix="refine them first, or give a STAR file of a refinement",
         )
     return particles.pose
 

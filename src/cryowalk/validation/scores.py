@@ -65,6 +65,9 @@ def _score_map(
         raise UsageError("a map is scored against a true map, not against particles")
     reference = _needed(truth.volume, "map")
     volume = result.average() if isinstance(result, HalfMaps) else result
+    for what, voxels in (("result", volume.voxels), ("truth", reference.voxels)):
+        if bool(voxels.min() == voxels.max()):
+            raise InputError(f"the {what} is constant: there is nothing to compare")
     scores: dict[str, float] = {}
     if alignment == "rigid":
         found = align(volume, reference)
