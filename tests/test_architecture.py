@@ -38,7 +38,10 @@ ROOMS = {
 }  # fmt: skip
 COMMANDS = {"reconstruction": "reconstruct", "validation": "fsc"}
 BENCHMARKS = {"reconstruction": "bench_reconstruction.py"}
-RUNS_CODE = {("exec", "run.py"), ("eval", "run.py")}  # course/run.py runs the learner's own notebook, which is what it was asked to check
+RUNS_CODE = {
+    ("exec", "run.py"),
+    ("eval", "run.py"),
+}  # course/run.py runs the learner's own notebook, which is what it was asked to check
 # what a built room may still lack, with the reason
 EXEMPT = {
     ("validation", "benchmark"): "its curves take milliseconds; bench_reconstruction times them within the whole step",
