@@ -22,7 +22,7 @@ walk: setup
 test: lint types
 	$(BIN)/pytest --doctest-modules src
 	$(BIN)/pytest -m 'not slow and not agreement'
-	$(BIN)/pytest -m 'slow or agreement' --durations=15
+	$(BIN)/pytest -m 'slow or agreement' -rs --durations=15
 
 quick: setup
 	$(BIN)/pytest -m 'not slow and not agreement' -x
