@@ -21,7 +21,7 @@ walk: setup
 # The site is built by tests/test_docs.py, warnings as errors and without a network.
 test: lint types
 	$(BIN)/pytest --doctest-modules src
-	$(BIN)/pytest -m 'not slow and not agreement'
+	$(BIN)/pytest -m 'not slow and not agreement' -rs
 	$(BIN)/pytest -m 'slow or agreement' -rs --durations=15
 
 quick: setup
