@@ -1,5 +1,6 @@
 """What the benchmarks share: an asymmetric phantom, particles, the machine's limits, and programs timed with their memory."""
 
+import argparse
 import json
 import math
 import os
@@ -8,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PIXEL_SIZE = 1.3
+GOAL = "2 × RELION in total, 20 × torch-fourier-slice"
 BLOBS = 24
 
 
@@ -175,3 +178,34 @@ def write_result(name: str, result: dict[str, Any], output: Path | None) -> Path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def benchmark(
+    name: str,
+    about: str | None,
+    *,
+    sizes: dict[int, Any],
+    quick: dict[int, Any],
+    measure: Callable[[int, Any, int, str | None, float], dict[str, Any]],
+    worker: Callable[..., None],
+    worker_words: int,
+) -> None:
+    """Run a benchmark's command line: measure every size and write NAME.json, or, with `--worker`, do one part in this process."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer-python", help="a Python that has torch-fourier-slice")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--worker", nargs=worker_words, type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(*options.worker)
+        return
+    peer, facts = peer_python(options.peer_python), machine(options.threads)
+    bandwidth = facts["memory_bandwidth_bytes_per_second"]
+    results = [measure(box, size, options.threads, peer, bandwidth) for box, size in (quick if options.quick else sizes).items()]
+    file = f"{name}_quick.json" if options.quick else f"{name}.json"
+    path = write_result(file, {"machine": facts, "goal": GOAL, "results": results}, options.output)
+    for result in results:
+        print(result["box"], json.dumps(result["ratios"]))
+    print(path)

@@ -6,7 +6,6 @@ Start-up excluded: the time of the loop over images (ours), or the difference of
 RELION its start-up and finish plus that slope times the count. Ours makes both half maps, the full map and their correlation; RELION's makes one map.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _shared import PIXEL_SIZE, last_json, machine, particles, peer_python, phantom, relion, run, set_threads, write_result
+from _shared import PIXEL_SIZE, benchmark, last_json, particles, phantom, relion, run, set_threads
 from bench_projection import make_inputs
 from bench_projection import ours as project
 
@@ -189,32 +188,5 @@ def measure(
     return result
 
 
-def main() -> None:
-    """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peer-python", help="a Python that has torch-fourier-slice")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        worker(*options.worker)
-        return
-    peer = peer_python(options.peer_python)
-    about = machine(options.threads)
-    sizes = QUICK if options.quick else SIZES
-    results = [
-        measure(box, size, options.threads, peer, about["memory_bandwidth_bytes_per_second"]) for box, size in sizes.items()
-    ]
-    name = "reconstruction_quick.json" if options.quick else "reconstruction.json"
-    path = write_result(
-        name, {"machine": about, "goal": "2 × RELION in total, 20 × torch-fourier-slice", "results": results}, options.output
-    )
-    for result in results:
-        print(result["box"], json.dumps(result["ratios"]))
-    print(path)
-
-
 if __name__ == "__main__":
-    main()
+    benchmark("reconstruction", __doc__, sizes=SIZES, quick=QUICK, measure=measure, worker=worker, worker_words=2)

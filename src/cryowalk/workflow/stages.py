@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 
@@ -13,6 +13,7 @@ from cryowalk.data import Atoms, HalfMaps, Optics, ParticleSet, Pose, Truth, Vol
 from cryowalk.data.images import ImagesOnDevice
 from cryowalk.io.atoms import read_atoms, write_atoms
 from cryowalk.io.maps import read_map, write_map
+from cryowalk.io.mrc import MrcStackReader
 from cryowalk.io.mrc_header import HEADER_BYTES
 from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.relion import read_particles, write_particles
@@ -78,7 +79,7 @@ def simulate_particle_files(
             specimen, optics, generator=generator(seed), settings=settings, sink=sink, start=start, progress=job.progress
         )
     star = job.path("particles.star")
-    particles = particles.with_images(read_stack(stack), image_names(stack, settings.count, star=star))
+    particles = particles.with_images(MrcStackReader(stack), image_names(stack, settings.count, star=star))
     write_particles(particles, star)
     files: dict[str, Path | None] = {"volume_file": None, "atoms_file": None}
     if truth.volume is not None:
@@ -89,13 +90,6 @@ def simulate_particle_files(
         write_atoms(truth.atoms, job.path("specimen.cif"))
     write_truth(truth, job.path("truth.star"), **files)
     return read_particles(star), read_truth(job.path("truth.star"))
-
-
-def read_stack(stack: Path) -> Any:
-    """The images of a stack, opened but not read."""
-    from cryowalk.io.mrc import MrcStackReader
-
-    return MrcStackReader(stack)
 
 
 def _images_on_disk(stack: Path, shape: tuple[int, int], count: int) -> int:
