@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryowalk.core.errors import CryowalkWarning, InputError, ShapeError, printable
+from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.core.execution import ImageSource, batches
 from cryowalk.core.units import DEGREE
 from cryowalk.data.images import SelectedImages
@@ -23,7 +23,7 @@ from cryowalk.data.particles import ParticleSet
 from cryowalk.data.pose import Pose
 from cryowalk.geometry.rotations import euler_from_matrix, matrix_from_euler
 from cryowalk.io.mrc_writer import MrcStackWriter
-from cryowalk.io.relion_optics import REPEATED, optics_block, read_optics_table, read_repeated_optics
+from cryowalk.io.relion_optics import REPEATED, check_against_stacks, optics_block, read_optics_table, read_repeated_optics
 from cryowalk.io.stacks import ParticleImages, find_stack, image_names, lies_here, open_images, stack_reference
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numbers
@@ -31,7 +31,6 @@ from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numb
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 LARGEST_DEFOCUS = 5e5  # Å
 SMALLEST_DEFOCUS = 30.0  # Å; below it a defocus was given in μm
-HEADER_TOLERANCE = 0.01  # of the pixel sizes of header and STAR file
 BATCH = 256  # images held in memory while a stack is written
 VERSION_COMMENT = "# version 30001"
 _CTF_OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
@@ -109,7 +108,7 @@ def read_particles(
     source = None
     if names and images == "open" and not any(group.extra.get("rlnImageDimensionality") == "3" for group in optics):
         source = open_images(table, names, star=file, confine=confine)
-        _check_against_stacks(optics, source, file, is_pixel_size_given=pixel_size is not None)
+        check_against_stacks(optics, source, file, is_pixel_size_given=pixel_size is not None)
     return ParticleSet(
         optics=optics,
         optics_index=optics_index,
@@ -272,29 +271,6 @@ def _coordinates(table: StarBlock, path: Path, used: set[str]) -> Float[Tensor, 
         return None
     used.update(labels)
     return torch.from_numpy(np.stack([numbers(table, label, path=path) for label in labels], axis=-1))
-
-
-def _check_against_stacks(optics: tuple[Optics, ...], source: ParticleImages, path: Path, *, is_pixel_size_given: bool) -> None:
-    """Raise an error where box or pixel size of the stacks is not what the optics table says."""
-    box = source.image_shape[-1]
-    for group in optics:
-        told = group.extra.get("rlnImageSize")
-        if told is not None and told.replace(".", "", 1).isdigit() and float(told) != box:
-            raise ShapeError(
-                f"rlnImageSize of optics group “{printable(group.name)}” is {told}, the images are {box} px",
-                file=path,
-                fix="correct the optics table",
-            )
-    sizes = {group.pixel_size for group in optics}
-    headers = {size: stack.path for stack in source.stacks if (size := stack.pixel_size)}
-    for size, stack in headers.items():
-        apart = min(abs(size / told - 1) for told in sizes)
-        if size == 1.0 or is_pixel_size_given or apart < 1e-3:  # 1 Å is what programs write that know no better
-            continue
-        both = f"the header of {printable(stack)} says {size:g} Å a pixel, the STAR file {', '.join(f'{told:g}' for told in sorted(sizes))} Å"
-        if apart > HEADER_TOLERANCE:
-            raise InputError(both, file=path, fix="correct the wrong one, or state --pixel-size (Å)")
-        warnings.warn(f"{printable(path)}: {both}", CryowalkWarning, stacklevel=4)
 
 
 def write_particles(particles: ParticleSet, path: str | Path) -> None:

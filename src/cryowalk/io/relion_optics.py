@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cryowalk.core.errors import CryowalkWarning, InputError, printable
+from cryowalk.core.errors import CryowalkWarning, InputError, ShapeError, printable
 from cryowalk.core.units import MICROMETRE, MILLIRADIAN
 from cryowalk.data.optics import Aberrations, Optics
+from cryowalk.io.stacks import ParticleImages
 from cryowalk.io.star import StarBlock
 from cryowalk.io.star_numbers import constant_texts, integer_texts, integers, numbers, vector, vector_text
 
@@ -26,6 +27,7 @@ RANGES = {
     "rlnDetectorPixelSize": (0.1, 1000.0, "it is the pixel of the detector, in μm"),
     "rlnMagnification": (1.0, 1e8, ""),
 }
+HEADER_TOLERANCE = 0.01  # of the pixel sizes of header and STAR file
 MAGNIFICATION_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 SURE_PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
 PIXEL_SIZES = (*SURE_PIXEL_SIZES, "rlnTomoTiltSeriesPixelSize", "rlnMicrographOriginalPixelSize")
@@ -240,3 +242,26 @@ def _foreign_columns(extras: Sequence[Mapping[str, str]], *, but: "set[str]") ->
         is_numeric = all(text is None or text.replace(".", "", 1).lstrip("-").isdigit() for text in texts)
         columns[label] = tuple(("0" if is_numeric else "None") if text is None else text for text in texts)
     return columns
+
+
+def check_against_stacks(optics: tuple[Optics, ...], source: ParticleImages, path: Path, *, is_pixel_size_given: bool) -> None:
+    """Raise an error where box or pixel size of the stacks is not what the optics table says."""
+    box = source.image_shape[-1]
+    for group in optics:
+        told = group.extra.get("rlnImageSize")
+        if told is not None and told.replace(".", "", 1).isdigit() and float(told) != box:
+            raise ShapeError(
+                f"rlnImageSize of optics group “{printable(group.name)}” is {told}, the images are {box} px",
+                file=path,
+                fix="correct the optics table",
+            )
+    sizes = {group.pixel_size for group in optics}
+    headers = {size: stack.path for stack in source.stacks if (size := stack.pixel_size)}
+    for size, stack in headers.items():
+        apart = min(abs(size / told - 1) for told in sizes)
+        if size == 1.0 or is_pixel_size_given or apart < 1e-3:  # 1 Å is what programs write that know no better
+            continue
+        both = f"the header of {printable(stack)} says {size:g} Å a pixel, the STAR file {', '.join(f'{told:g}' for told in sorted(sizes))} Å"
+        if apart > HEADER_TOLERANCE:
+            raise InputError(both, file=path, fix="correct the wrong one, or state --pixel-size (Å)")
+        warnings.warn(f"{printable(path)}: {both}", CryowalkWarning, stacklevel=4)
