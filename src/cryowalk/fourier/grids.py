@@ -32,6 +32,27 @@ def frequency_grid(
     return tuple(frequencies)
 
 
+def full_frequency_grid(
+    size: tuple[int, int],
+    *,
+    pixel_size: float,
+    like: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Frequencies (kx, ky) of the full spectrum of a complex image of this size, 1/Å: kx has shape [w], ky [h, 1], in the order 0, 1, …, −1.
+
+    The Nyquist frequency of an even side is −½. dtype and device are those of `like` (of its real part) unless they are given.
+    """
+    dtype, device = _placement(like, dtype, device)
+
+    def axis(length: int) -> Tensor:
+        index = torch.arange(length, device=device)
+        return torch.where(index < (length + 1) // 2, index, index - length).to(dtype) / (length * pixel_size)
+
+    return axis(size[1]), axis(size[0])[:, None]
+
+
 def frequency_radius(
     size: Size,
     *,

@@ -106,6 +106,19 @@ def complex_transform(
     return torch.fft.fftshift(torch.fft.ifftn(array, dim=axes, norm="ortho"), dim=axes)
 
 
+def filtering_transform(
+    array: Complex[Tensor, "*batch h w"], *, direction: Literal["forward", "inverse"]
+) -> Complex[Tensor, "*batch h w"]:
+    """The full orthonormal 2D spectrum of complex images (or back), unshifted, phases about pixel 0.
+
+    It serves products of a spectrum with a filter that depends on k alone (free space, the lens): there the origin's place cancels between
+    the ways forth and back, and moving it would cost two passes over the array.
+    """
+    if direction == "forward":
+        return torch.fft.fft2(array, norm="ortho")
+    return torch.fft.ifft2(array, norm="ortho")
+
+
 def resize(array: Float[Tensor, "*batch w"], size: int | tuple[int, ...]) -> Float[Tensor, "*shape w2"]:
     """The array cropped or zero-padded over its last axes to `size`, origin pixel onto origin pixel.
 

@@ -1,14 +1,26 @@
-"""How the beam meets the specimen: projections of the potential along it."""
+"""How the beam meets the specimen: the wave that leaves it, by four models of scattering; and projections of the potential.
 
-from jaxtyping import Float
+All four take slices of projected potential and give the wave referred to the plane z = 0, the middle of the specimen, so that one can
+stand for another.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from jaxtyping import Complex, Float
 from torch import Tensor
 
-from cryowalk.core.checks import require_cube
+from cryowalk.core.checks import require_between, require_cube, require_positive
+from cryowalk.core.errors import UsageError
+from cryowalk.data.optics import Optics
 from cryowalk.data.pose import Pose
 from cryowalk.data.volume import Volume
 from cryowalk.fourier.filters import shift_phases
 from cryowalk.fourier.slices import extract_slices, prepare_volume
-from cryowalk.fourier.transform import to_real
+from cryowalk.fourier.transform import filtering_transform, to_real
+from cryowalk.microscope.multislice import free_space, multislice_by_definition, no_slices, phase_strength, transmission
+
+Scattering = Literal["weak_phase", "phase_grating", "ewald", "multislice"]
 
 
 def project(volume: Volume, pose: Pose, *, padding: float = 2.0) -> Float[Tensor, "n h w"]:
@@ -28,3 +40,74 @@ def project(volume: Volume, pose: Pose, *, padding: float = 2.0) -> Float[Tensor
     slices = extract_slices(prepare_volume(volume, padding=padding), pose.lab_from_particle.to(volume.voxels))
     phases = shift_phases((box, box), pose.shift.to(volume.voxels), pixel_size=volume.voxel_size)
     return to_real(slices * phases, width=box)
+
+
+def exit_wave(
+    slices: "Tensor | Iterable[Tensor]", *, optics: Optics, slice_thickness: float, method: Scattering = "multislice"
+) -> Complex[Tensor, "*batch h w"]:
+    """The wave that leaves the specimen, referred to z = 0; 1 everywhere without specimen.
+
+    `slices` `[*batch, slices, h, w]` hold the projected potential v_i of each slice, V Å, along +z (the way of the beam), or give one slice
+    `[*batch, h, w]` after the other. Their mid-planes lie at z_i = (i − (n − 1)/2) · `slice_thickness` (Å). With
+    f = σₑ (√(1 − Q²) + iQ) and P(Δz) = exp(−iπλ Δz k²) on the spectrum:
+
+    - "weak_phase": ψ = 1 + if Σ v_i; single scattering in a thin specimen.
+    - "phase_grating": ψ = exp(if Σ v_i); a thin specimen of any strength.
+    - "ewald": ψ = 1 + if Σ P(−z_i) v_i; single scattering in a thick specimen, each slice with its own defocus (the Ewald sphere's curvature).
+    - "multislice": each slice transmits by exp(if v_i), P(slice_thickness) leads to the next, and P back to z = 0; everything beyond two thirds
+      of Nyquist is cut away.
+
+    A complex slice has an absorbing potential as its imaginary part; then let the amplitude contrast of the optics be 0. Only a few fields are
+    held at a time when the slices come one by one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such method, or the thickness, the pixel size or the amplitude contrast cannot be meant.
+    ShapeError
+        If there are no slices.
+
+    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 5 and 6; DeRosier, Ultramicroscopy 81, 83 (2000).
+    """
+    require_positive("slice thickness", slice_thickness, unit="Å")
+    require_positive("pixel size", optics.pixel_size, unit="Å")
+    require_between("amplitude contrast", optics.amplitude_contrast, -1.0, 1.0)
+    each = slices.unbind(-3) if isinstance(slices, Tensor) else slices
+    if method == "multislice":
+        return multislice_by_definition(each, optics=optics, slice_thickness=slice_thickness).wave
+    if method == "ewald":
+        return 1 + 1j * phase_strength(optics) * _curved_sum(each, optics=optics, slice_thickness=slice_thickness)
+    if method == "phase_grating":
+        return transmission(_plain_sum(each), optics=optics)
+    if method == "weak_phase":
+        return 1 + 1j * phase_strength(optics) * _plain_sum(each)
+    raise UsageError(f"there is no scattering model {method!r}", expected="weak_phase, phase_grating, ewald or multislice")
+
+
+def _plain_sum(slices: Iterable[Tensor]) -> Tensor:
+    """Σ v_i."""
+    total: Tensor | None = None
+    for potential in slices:
+        total = potential if total is None else total + potential
+    if total is None:
+        raise no_slices()
+    return total
+
+
+def _curved_sum(slices: Iterable[Tensor], *, optics: Optics, slice_thickness: float) -> Tensor:
+    """Σ P(−z_i) v_i: carried from slice to slice as a spectrum, so that the number of slices need not be known before."""
+    total: Tensor | None = None
+    count = 0
+    for potential in slices:
+        spectrum = filtering_transform(potential.to(potential.dtype.to_complex()), direction="forward")
+        if total is None:
+            total = spectrum
+            size = (spectrum.shape[-2], spectrum.shape[-1])
+            step = free_space(size, optics=optics, distance=slice_thickness, like=spectrum)
+        else:
+            total = total * step + spectrum
+        count += 1
+    if total is None:
+        raise no_slices()
+    back = free_space(size, optics=optics, distance=-(count - 1) / 2 * slice_thickness, like=total)
+    return filtering_transform(total * back, direction="inverse")
