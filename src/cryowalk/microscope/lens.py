@@ -3,47 +3,120 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.checks import require_between, require_positive
+from cryowalk.data.instrument import Gun, ObjectiveLens
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.fourier.grids import frequency_grid
+from cryowalk.microscope.aberrations import antisymmetric_phase_at, has_even_terms, phase_coefficients, symmetric_offset
+from cryowalk.microscope.gun import coherence_envelope
 
 
 def aberration_phase(
     kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics, defocus: Defocus
 ) -> Float[Tensor, "*result"]:
-    """Aberration phase χ = πλ(Δf(k) k² − ½ Cs λ² k⁴), rad, at frequencies (kx, ky) in 1/Å: underfocus advances it, Cs holds it back.
+    """The even aberration phase χ = πλ(Δf(k) k² − ½ Cs λ² k⁴) + even Zernike terms, rad, at (kx, ky) in 1/Å: underfocus advances it, Cs holds it back.
 
     Δf(k) k² = ½(U + V) k² + ½(U − V)[cos 2α (kx² − ky²) + 2 sin 2α kx ky] with U, V, α the major and minor defocus and the azimuth. Always in
-    float64: at 0.5 Å⁻¹ phases exceed a hundred radians, and a float32 has seven digits. The defocus has its batch axes, which must broadcast with the frequencies.
+    float64: at 0.5 Å⁻¹ phases exceed a hundred radians, and a float32 has seven digits. The defocus has its batch axes, which must broadcast with the
+    frequencies. The odd part is `antisymmetric_phase`.
 
     Source: Rohou & Grigorieff, J. Struct. Biol. 192, 216 (2015), eqs. 3–5.
     """
-    across, along, diagonal, quartic = _phase_coefficients(optics, defocus)
+    across, along, diagonal, quartic = phase_coefficients(optics, defocus)
     kx, ky = kx.double(), ky.double()
     squared = kx**2 + ky**2
-    return across * kx**2 + along * ky**2 + diagonal * kx * ky + quartic * squared**2
+    phase = across * kx**2 + along * ky**2 + diagonal * kx * ky + quartic * squared**2
+    return phase + symmetric_offset(kx, ky, optics=optics) if has_even_terms(optics.aberrations) else phase
 
 
-def _phase_coefficients(optics: Optics, defocus: Defocus) -> tuple[Tensor, Tensor, Tensor, float]:
-    """The factors of kx², ky², kx·ky (one each an image) and k⁴ in the aberration phase, float64."""
-    major, minor, azimuth = defocus.major.double(), defocus.minor.double(), defocus.azimuth.double()
-    wavelength = optics.wavelength
-    mean, half = (major + minor) / 2, (major - minor) / 2
-    cosine, sine = half * torch.cos(2 * azimuth), half * torch.sin(2 * azimuth)
-    factor = math.pi * wavelength
-    quartic = -0.5 * math.pi * optics.spherical_aberration * wavelength**3
-    return factor * (mean + cosine), factor * (mean - cosine), 2 * factor * sine, quartic
+def antisymmetric_phase(
+    optics: Optics, *, size: tuple[int, int], device: torch.device | str | None = None
+) -> Float[Tensor, "h half"]:
+    """The odd aberration phase ρ of beam tilt and odd Zernike terms on the half spectrum of images of `size`, rad, float64.
+
+    An image of a weak object is F · CTF · exp(iρ): detail moves, none is lost. Multiply by exp(−iρ) to undo it.
+
+    Source: Zivanov, Nakane & Scheres, IUCrJ 7, 253 (2020), sec. 2.
+    """
+    kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=device)
+    return antisymmetric_phase_at(kx, ky, optics=optics)
 
 
-def contrast_transfer(optics: Optics, defocus: Defocus, *, size: tuple[int, int]) -> Float[Tensor, "*batch h half"]:
+def wave_transfer(
+    optics: Optics, defocus: Defocus, *, size: tuple[int, int], gun: Gun | None = None, lens: ObjectiveLens | None = None
+) -> Complex[Tensor, "*batch h w"]:
+    """What the lens does to a wave: exp(i(χ + ρ + φ)) · aperture · envelopes on the full unshifted spectrum of waves of `size`.
+
+    χ is the even and ρ the odd aberration phase, φ the phase plate's shift, which the unscattered beam at k = 0 does not get. With a gun the envelopes of
+    partial coherence multiply, which is right for the interference with the unscattered beam (linear imaging) and for nothing else; with a
+    lens that has an aperture, what is beyond it is stopped. Complex128 for a defocus in float64, else complex64; phases in float64.
+
+    Source: Reimer & Kohl, Transmission Electron Microscopy (2008), sec. 6.2 and 6.4.
+    """
+    require_positive("pixel size", optics.pixel_size, unit="Å")
+    image = per_image(defocus)
+    kx, ky = _full_grid(size, optics.pixel_size, defocus.major.device)
+    phase = aberration_phase(kx, ky, optics=optics, defocus=image) + antisymmetric_phase_at(kx, ky, optics=optics)
+    scattered = torch.ones(size, dtype=torch.float64, device=phase.device)
+    scattered[0, 0] = 0.0
+    phase = phase + image.phase_shift.double() * scattered
+    amplitude = _amplitude(kx, ky, optics, image, gun=gun, lens=lens)
+    wave = torch.polar(torch.ones_like(phase) if amplitude is None else amplitude.expand_as(phase).contiguous(), phase)
+    return wave.to(defocus.major.dtype.to_complex())
+
+
+def _full_grid(size: tuple[int, int], pixel_size: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Frequencies (kx, ky) of the full unshifted spectrum, [w] and [h, 1], 1/Å, float64."""
+    height, width = size
+    along_x = frequency_grid((width, 1), pixel_size=pixel_size, dtype=torch.float64, device=device)[1]
+    along_y = frequency_grid((height, 1), pixel_size=pixel_size, dtype=torch.float64, device=device)[1]
+    return along_x.reshape(-1), along_y
+
+
+def _amplitude(
+    kx: Tensor, ky: Tensor, optics: Optics, image: Defocus, *, gun: Gun | None, lens: ObjectiveLens | None
+) -> Tensor | None:
+    """Envelopes and aperture at (kx, ky); None where nothing is asked for."""
+    amplitude = None
+    if gun is not None:
+        amplitude = coherence_envelope(kx, ky, optics=optics, defocus=image, gun=gun, lens=lens or ObjectiveLens())
+    if lens is not None and lens.aperture is not None:
+        stop = aperture(torch.sqrt(kx**2 + ky**2), optics=optics, lens=lens)
+        amplitude = stop if amplitude is None else amplitude * stop
+    return amplitude
+
+
+def aperture(frequency: Float[Tensor, "*shape"], *, optics: Optics, lens: ObjectiveLens) -> Float[Tensor, "*shape"]:
+    """What the objective aperture lets through at |k| = `frequency` (1/Å): 1 inside its half-angle θ = λk, 0 outside, 1 everywhere without one.
+
+    The edge is a raised cosine `aperture_edge` rad wide, half-way down at the half-angle.
+
+    Raises
+    ------
+    UsageError
+        If the half-angle is not above zero.
+    """
+    if lens.aperture is None:
+        return torch.ones_like(frequency)
+    half_angle = require_positive("aperture", lens.aperture, unit="rad")
+    angle = optics.wavelength * frequency
+    if lens.aperture_edge <= 0:
+        return (angle <= half_angle).to(frequency.dtype)
+    position = (angle - half_angle) / lens.aperture_edge + 0.5
+    return 0.5 + 0.5 * torch.cos(math.pi * position.clamp(0, 1))
+
+
+def contrast_transfer(
+    optics: Optics, defocus: Defocus, *, size: tuple[int, int], gun: Gun | None = None, lens: ObjectiveLens | None = None
+) -> Float[Tensor, "*batch h half"]:
     """Contrast transfer function scale · exp(−B k²/4) · sin(χ + φ + arcsin Q) for protein-bright images, on the half spectrum of images of `size`.
 
-    χ is `aberration_phase`, φ the phase shift, Q the amplitude contrast: +Q at k = 0. Phases are float64 inside, the values have the dtype of the
-    defocus. Linear, coherent imaging of a weak phase object; envelope and scale only where the defocus carries them; Zernike
-    coefficients and beam tilt of the optics are not part of it.
+    χ is `aberration_phase` with the even Zernike terms, φ the phase shift, Q the amplitude contrast: +Q at k = 0. Phases are float64 inside, the
+    values have the dtype of the defocus. Linear imaging of a weak phase object; the defocus may carry an envelope and a scale, a gun adds the
+    envelopes of partial coherence and a lens its aperture. The odd aberrations are no part of it: images carry exp(i `antisymmetric_phase`) too.
 
     Raises
     ------
@@ -58,13 +131,19 @@ def contrast_transfer(optics: Optics, defocus: Defocus, *, size: tuple[int, int]
     tensors = [value for value in values if value is not None]
     is_plain = all(t.device.type == "cpu" and not t.requires_grad for t in tensors)
     if is_plain and not torch.compiler.is_compiling():
-        return _contrast_transfer_compiled(optics, defocus, size)
-    return contrast_transfer_reference(optics, defocus, size=size)
+        transfer = _contrast_transfer_compiled(optics, defocus, size)
+    else:
+        transfer = contrast_transfer_reference(optics, defocus, size=size)
+    if gun is None and lens is None:
+        return transfer
+    kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=transfer.device)
+    amplitude = _amplitude(kx, ky, optics, per_image(defocus), gun=gun, lens=lens)
+    return transfer if amplitude is None else transfer * amplitude.to(transfer.dtype)
 
 
 def contrast_transfer_reference(optics: Optics, defocus: Defocus, *, size: tuple[int, int]) -> Float[Tensor, "*batch h half"]:
-    """The same as `contrast_transfer`, written as the formula reads; it carries gradients and runs on any device."""
-    image = _per_image(defocus)
+    """The same as `contrast_transfer` without gun and lens, written as the formula reads; it carries gradients and runs on any device."""
+    image = per_image(defocus)
     kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=defocus.major.device)
     phase = (
         aberration_phase(kx, ky, optics=optics, defocus=image) + image.phase_shift.double() + math.asin(optics.amplitude_contrast)
@@ -77,7 +156,7 @@ def contrast_transfer_reference(optics: Optics, defocus: Defocus, *, size: tuple
     return transfer.to(defocus.major.dtype)
 
 
-def _per_image(defocus: Defocus) -> Defocus:
+def per_image(defocus: Defocus) -> Defocus:
     """The defocus with two axes more, to broadcast against images."""
 
     def image(value: Tensor | None) -> Tensor | None:
@@ -97,17 +176,21 @@ def _contrast_transfer_compiled(optics: Optics, defocus: Defocus, size: tuple[in
     """The fast form on the CPU: one pass over the pixels, compiled."""
     from cryowalk.microscope.lens_compiled import fill_contrast_transfer
 
-    across, along, diagonal, quartic = _phase_coefficients(optics, defocus)
+    across, along, diagonal, quartic = phase_coefficients(optics, defocus)
     constant = defocus.phase_shift.double() + math.asin(optics.amplitude_contrast)
     zero, one = torch.zeros_like(constant), torch.ones_like(constant)
     envelope = zero if defocus.b_factor is None else defocus.b_factor.double() / -4
     scale = one if defocus.scale is None else defocus.scale.double()
     columns = torch.stack([across, along, diagonal, constant, envelope, scale], dim=-1).reshape(-1, 6)
     kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64)
+    offset = torch.zeros(1, len(kx), dtype=torch.float64)
+    if has_even_terms(optics.aberrations):
+        offset = symmetric_offset(kx, ky, optics=optics).contiguous()
     result = torch.empty(*defocus.major.shape, size[0], size[1] // 2 + 1, dtype=defocus.major.dtype)
     fill_contrast_transfer(
         columns.contiguous().numpy(),
         quartic=quartic,
+        offset=offset.numpy(),
         kx=kx.numpy(),
         ky=ky[:, 0].contiguous().numpy(),
         result=result.view(-1, size[0], size[1] // 2 + 1).numpy(),

@@ -23,8 +23,8 @@ def _compiled(function: Callable[..., None]) -> Any:
 
 
 @_compiled
-def _fill(  # noqa: PLR0917  compiled functions take no keywords
-    columns: Any, quartic: float, kx: Any, ky: Any, result: Any, first: int, last: int
+def _fill(  # noqa: PLR0913, PLR0917  compiled functions take no keywords
+    columns: Any, quartic: float, offset: Any, kx: Any, ky: Any, result: Any, first: int, last: int
 ) -> None:
     """Rows `first` to `last` of `result`, one an image; see `fill_contrast_transfer`."""
     for image in range(first, last):
@@ -35,10 +35,11 @@ def _fill(  # noqa: PLR0917  compiled functions take no keywords
             y = ky[row]
             amplitude = math.exp(envelope * y * y)
             by_row, slope = along * y * y + constant, diagonal * y
+            extra = offset[min(row, offset.shape[0] - 1)]
             for column in range(kx.shape[0]):
                 x = kx[column]
                 squared = x * x + y * y
-                turns = by_row + x * (across * x + slope) + quartic * _TURN * squared * squared
+                turns = by_row + x * (across * x + slope) + quartic * _TURN * squared * squared + extra[column]
                 turns -= np.rint(turns)
                 # sin(2πt) is odd about ½ and even about ¼: fold t into |t| ≤ ¼.
                 folded = turns - 2 * max(turns - 0.25, 0.0) - 2 * min(turns + 0.25, 0.0)
@@ -60,6 +61,7 @@ def fill_contrast_transfer(
     columns: "NDArray[np.float64]",
     *,
     quartic: float,
+    offset: "NDArray[np.float64]",
     kx: "NDArray[np.float64]",
     ky: "NDArray[np.float64]",
     result: "NDArray[np.floating[Any]]",
@@ -68,15 +70,17 @@ def fill_contrast_transfer(
     """Write each image's transfer function into `result` `[images, h, w // 2 + 1]`.
 
     `columns` holds an image's factors of kx², ky², kx·ky, the constant phase, −B/4 and the scale; `quartic` is the factor of k⁴.
+    `offset` is a phase that all images share, rad: one row for each ky, or a single row that holds for all.
     """
+    turns = offset * _TURN
     count = len(columns)
     parts = min(threads, count)
     if parts <= 1:
-        _fill(columns, quartic, kx, ky, result, 0, count)
+        _fill(columns, quartic, turns, kx, ky, result, 0, count)
         return
     with ThreadPoolExecutor(parts) as pool:
         pieces = [
-            pool.submit(_fill, columns, quartic, kx, ky, result, part * count // parts, (part + 1) * count // parts)
+            pool.submit(_fill, columns, quartic, turns, kx, ky, result, part * count // parts, (part + 1) * count // parts)
             for part in range(parts)
         ]
         for piece in pieces:

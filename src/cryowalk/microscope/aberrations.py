@@ -1,0 +1,170 @@
+"""The complete aberration function of the lens: defocus, astigmatism, Cs and even Zernike terms; beam tilt and odd Zernike terms; magnification.
+
+Zernike polynomials take the frequency in 1/Å as their radius, and come in RELION's order, so that coefficients mean what its optics table says.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryowalk.data.optics import Aberrations, Defocus, Optics
+
+
+class ZernikeTerm(NamedTuple):
+    """A polynomial Z = R_n^|m|(ρ) cos mφ for m ≥ 0, R_n^|m|(ρ) sin |m|φ for m < 0."""
+
+    order: int  # n, the highest power of the radius
+    fold: int  # m, how often it repeats in a turn
+
+
+def zernike_term(index: int, *, parity: Literal["even", "odd"]) -> ZernikeTerm:
+    """The polynomial that a coefficient of RELION's even or odd list belongs to, counted from 0.
+
+    Even: n = 2k has the m = −2k, −2k + 2, …, 2k. Odd: n = 2k + 1 has the m = −n, −n + 2, …, n. The first even one is a constant, the first
+    two odd ones move the image; beam tilt is in odd numbers 3 and 4, trefoil in 2 and 5, astigmatism in even numbers 1 and 3, tetrafoil in 4 and 8.
+    """
+    if parity == "even":
+        level = math.isqrt(index)
+        return ZernikeTerm(2 * level, 2 * (index - level * level - level))
+    level = (math.isqrt(1 + 4 * index) - 1) // 2
+    order = 2 * level + 1
+    return ZernikeTerm(order, 2 * (index - level * (level + 1)) - order)
+
+
+def zernike_sum(
+    coefficients: Sequence[float], kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, parity: Literal["even", "odd"]
+) -> Float[Tensor, "*result"]:
+    """Σ c_i Z_i(kx, ky) of RELION's even or odd list, rad, float64; frequencies in 1/Å."""
+    return _zernike_parts(coefficients, kx, ky, parity=parity)[0]
+
+
+def _zernike_parts(
+    coefficients: Sequence[float], kx: Tensor, ky: Tensor, *, parity: Literal["even", "odd"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ c Z and its derivatives along kx and ky.
+
+    With z = kx + i ky the term c ρ^n cos mφ is Re[c z^m] (z z̄)^((n − m)/2): a polynomial, so that its gradient needs no angle.
+    """
+    shape = torch.broadcast_shapes(kx.shape, ky.shape)
+    kx, ky = kx.double().expand(shape), ky.double().expand(shape)
+    total, across, along = torch.zeros_like(kx), torch.zeros_like(kx), torch.zeros_like(kx)
+    squared = kx**2 + ky**2
+    powers = _complex_powers(kx, ky, _largest_fold(coefficients, parity))
+    for index, coefficient in enumerate(coefficients):
+        if coefficient == 0:
+            continue
+        order, signed_fold = zernike_term(index, parity=parity)
+        fold, part = abs(signed_fold), int(signed_fold < 0)
+        angular = powers[fold][part]
+        # d/dx z^m = m z^(m−1), d/dy z^m = i m z^(m−1): real and imaginary parts change places.
+        slope = powers[fold - 1] if fold else (torch.zeros_like(kx), torch.zeros_like(kx))
+        slope_x = fold * slope[part]
+        slope_y = fold * (slope[0] if part else -slope[1])
+        radial, radial_slope = _radial(order, fold, squared)
+        total = total + coefficient * radial * angular
+        across = across + coefficient * (radial * slope_x + radial_slope * 2 * kx * angular)
+        along = along + coefficient * (radial * slope_y + radial_slope * 2 * ky * angular)
+    return total, across, along
+
+
+def _largest_fold(coefficients: Sequence[float], parity: Literal["even", "odd"]) -> int:
+    return max((abs(zernike_term(i, parity=parity).fold) for i in range(len(coefficients))), default=0)
+
+
+def _complex_powers(kx: Tensor, ky: Tensor, largest: int) -> list[tuple[Tensor, Tensor]]:
+    """Real and imaginary parts of (kx + i ky)^m for m = 0 … largest."""
+    powers = [(torch.ones_like(kx), torch.zeros_like(kx))]
+    for _ in range(largest):
+        real, imaginary = powers[-1]
+        powers.append((real * kx - imaginary * ky, real * ky + imaginary * kx))
+    return powers
+
+
+def _radial(order: int, fold: int, squared: Tensor) -> tuple[Tensor, Tensor]:
+    """R_n^m(ρ) / ρ^m as a polynomial in ρ², and its derivative by ρ². Source: Born & Wolf, Principles of Optics, sec. 9.2.1."""
+    value, slope = torch.zeros_like(squared), torch.zeros_like(squared)
+    for s in range((order - fold) // 2 + 1):
+        numerator = (-1) ** s * math.factorial(order - s)
+        denominator = math.factorial(s) * math.factorial((order + fold) // 2 - s) * math.factorial((order - fold) // 2 - s)
+        factor, power = numerator / denominator, (order - fold) // 2 - s
+        value = value + factor * squared**power
+        if power:
+            slope = slope + factor * power * squared ** (power - 1)
+    return value, slope
+
+
+def phase_coefficients(optics: Optics, defocus: Defocus) -> tuple[Tensor, Tensor, Tensor, float]:
+    """The factors of kx², ky², kx·ky (one each an image) and k⁴ in the phase of defocus, astigmatism and Cs, float64."""
+    major, minor, azimuth = defocus.major.double(), defocus.minor.double(), defocus.azimuth.double()
+    wavelength = optics.wavelength
+    mean, half = (major + minor) / 2, (major - minor) / 2
+    cosine, sine = half * torch.cos(2 * azimuth), half * torch.sin(2 * azimuth)
+    factor = math.pi * wavelength
+    quartic = -0.5 * math.pi * optics.spherical_aberration * wavelength**3
+    return factor * (mean + cosine), factor * (mean - cosine), 2 * factor * sine, quartic
+
+
+def symmetric_offset(kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics) -> Float[Tensor, "*result"]:
+    """The even phase beyond defocus, astigmatism and Cs, rad: what RELION's even Zernike coefficients add to χ."""
+    return EVEN_SIGN * zernike_sum(optics.aberrations.even_zernike, kx, ky, parity="even")
+
+
+def antisymmetric_phase_at(
+    kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics
+) -> Float[Tensor, "*result"]:
+    """The odd phase ρ of the lens at (kx, ky), rad: beam tilt 2π Cs λ² k² (k · t) and RELION's odd Zernike terms.
+
+    Images carry the factor exp(iρ) beside the CTF: detail is displaced, contrast is not lost. t is the beam tilt in rad.
+
+    Source: Glaeser, Typke, Tiemeijer, Pulokas & Cheng, J. Struct. Biol. 174, 1 (2011), for axial coma.
+    """
+    kx, ky = kx.double(), ky.double()
+    tilt, factor = optics.aberrations.beam_tilt, _coma_factor(optics)
+    coma = factor * (kx**2 + ky**2) * (tilt[0] * kx + tilt[1] * ky)
+    return coma + zernike_sum(optics.aberrations.odd_zernike, kx, ky, parity="odd")
+
+
+def _coma_factor(optics: Optics) -> float:
+    return 2 * math.pi * optics.spherical_aberration * optics.wavelength**2
+
+
+def phase_gradient(
+    kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics, defocus: Defocus
+) -> tuple[Float[Tensor, "*result"], Float[Tensor, "*result"]]:
+    """(∂χ/∂kx, ∂χ/∂ky) of the complete aberration phase, rad Å: 2π times how far the lens moves this detail.
+
+    The defocus has its batch axes, which must broadcast with the frequencies.
+    """
+    kx, ky = kx.double(), ky.double()
+    across, along, diagonal, quartic = phase_coefficients(optics, defocus)
+    squared = kx**2 + ky**2
+    slope_x = 2 * across * kx + diagonal * ky + 4 * quartic * squared * kx
+    slope_y = 2 * along * ky + diagonal * kx + 4 * quartic * squared * ky
+    aberrations = optics.aberrations
+    if has_even_terms(aberrations):
+        _, even_x, even_y = _zernike_parts(aberrations.even_zernike, kx, ky, parity="even")
+        slope_x, slope_y = slope_x + EVEN_SIGN * even_x, slope_y + EVEN_SIGN * even_y
+    if has_odd_terms(aberrations):
+        _, odd_x, odd_y = _zernike_parts(aberrations.odd_zernike, kx, ky, parity="odd")
+        tilt, factor = aberrations.beam_tilt, _coma_factor(optics)
+        along_tilt = tilt[0] * kx + tilt[1] * ky
+        slope_x = slope_x + odd_x + factor * (2 * kx * along_tilt + squared * tilt[0])
+        slope_y = slope_y + odd_y + factor * (2 * ky * along_tilt + squared * tilt[1])
+    return slope_x, slope_y
+
+
+EVEN_SIGN = 1.0
+
+
+def has_even_terms(aberrations: Aberrations) -> bool:
+    """Whether there is an even phase beyond defocus, astigmatism and Cs."""
+    return any(aberrations.even_zernike)
+
+
+def has_odd_terms(aberrations: Aberrations) -> bool:
+    """Whether images carry an odd phase."""
+    return any(aberrations.beam_tilt) or any(aberrations.odd_zernike)
