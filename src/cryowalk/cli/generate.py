@@ -102,7 +102,8 @@ def _parameter(field: Field, *, panel: str, hidden: bool = False) -> inspect.Par
         flags = list(field.flags)
         if field.kind is bool and field.default is True:
             flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
-        information = typer.Option(*flags, hidden=hidden, show_default=field.default not in (MISSING, None, ""), **keywords)
+        shows = field.default not in (MISSING, None, "", ())
+        information = typer.Option(*flags, hidden=hidden, show_default=shows, **keywords)
     annotation = Optional[kind] if field.is_optional else kind  # noqa: UP045  a type made at run time
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, information]
@@ -110,8 +111,10 @@ def _parameter(field: Field, *, panel: str, hidden: bool = False) -> inspect.Par
 
 
 def _typer_kind(field: Field) -> tuple[Any, Callable[[str], Any] | None, str | None]:
-    """The type that typer is told, and a parser with its metavar for tuples of any length."""
+    """The type that typer is told, and a parser with its metavar for tuples of any length; an option of several paths is given several times."""
     kind = field.kind
+    if kind == tuple[Path, ...] and not field.positional:
+        return list[Path], None, None  # a file's name may hold commas and spaces
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis and not field.positional:
         inner = get_args(kind)[0]
 

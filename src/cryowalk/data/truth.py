@@ -16,7 +16,9 @@ class Truth:
     """The truth beside simulated data; every part is there where it is known.
 
     `noise_power` is E|n_k|² of the noise in each Fourier shell (orthonormal transform), `snr` the variance ratio of signal to noise, `dose` in
-    e⁻/Å², `conformation` one coordinate a particle (the hinge angle in rad), `symmetry` the point group of the volume.
+    e⁻/Å², `class_number` the specimen each image shows (from 1; 0 for none of them), `conformation` one coordinate a particle (the hinge angle in
+    rad), `junk` what an image holds in place of a particle (0: nothing in its place, 1: empty ice, 2: contamination), `class_volumes` the
+    potentials of several specimens in the order of their class numbers, `symmetry` the point group of the volume.
     """
 
     volume: Volume | None = None
@@ -28,4 +30,6 @@ class Truth:
     dose: float | None = None
     class_number: Int[Tensor, " n"] | None = None
     conformation: Float[Tensor, " n"] | None = None
+    junk: Int[Tensor, " n"] | None = None
+    class_volumes: tuple[Volume, ...] = ()
     symmetry: str = "C1"

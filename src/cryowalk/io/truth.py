@@ -1,6 +1,7 @@
 """The truth of a simulation in a STAR file, so that results can be scored from files: numbers with all their digits, columns RELION can read."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,22 @@ from cryowalk.io.star_numbers import exact_texts, integer_texts, integers, numbe
 
 SINGLE_NUMBERS = {"cryowalkSignalToNoise": "snr", "cryowalkDose": "dose"}
 CONFORMATION = "cryowalkConformation"
+JUNK = "cryowalkJunk"
+CLASS_NUMBER = "rlnClassNumber"
 FILES = {"cryowalkMap": "volume", "cryowalkStructure": "atoms"}
 
 
-def write_truth(truth: Truth, path: str | Path, *, volume_file: Path | None = None, atoms_file: Path | None = None) -> None:
+def write_truth(
+    truth: Truth,
+    path: str | Path,
+    *,
+    volume_file: Path | None = None,
+    atoms_file: Path | None = None,
+    class_files: Sequence[Path] = (),
+) -> None:
     """Write what is known of the particles to a STAR file, all or nothing.
 
-    Map and atoms are named, not held: `volume_file` and `atoms_file` are where they were written.
+    Maps and atoms are named, not held: `volume_file`, `atoms_file` and, for `class_volumes`, `class_files` are where they were written.
     """
     path = Path(path)
     values = {"cryowalkSymmetry": truth.symmetry}
@@ -33,11 +43,15 @@ def write_truth(truth: Truth, path: str | Path, *, volume_file: Path | None = No
         number = getattr(truth, part)
         if number is not None:
             values[label] = repr(float(number))
-    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100  symbolic links stay as the user sees them
     for label, file in zip(FILES, (volume_file, atoms_file), strict=True):
         if file is not None:
-            values[label] = Path(os.path.relpath(os.path.abspath(file), folder)).as_posix()  # noqa: PTH100
+            values[label] = _from_folder_of(path, file)
     blocks = [StarBlock(name="truth", values=values)]
+    if class_files:
+        columns = {CLASS_NUMBER: integer_texts(range(1, len(class_files) + 1))}
+        blocks.append(
+            StarBlock(name="classes", columns={**columns, "cryowalkMap": tuple(_from_folder_of(path, f) for f in class_files)})
+        )
     columns = _columns(truth)
     if columns:
         blocks.append(StarBlock(name="particles", columns=columns))
@@ -50,6 +64,12 @@ def write_truth(truth: Truth, path: str | Path, *, volume_file: Path | None = No
             )
         )
     write_star(blocks, path)
+
+
+def _from_folder_of(path: Path, file: Path) -> str:
+    """The file's name as seen from the folder of `path`; symbolic links stay as the user sees them."""
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100
+    return Path(os.path.relpath(os.path.abspath(file), folder)).as_posix()  # noqa: PTH100
 
 
 def _plain(values: Tensor) -> Any:
@@ -75,9 +95,11 @@ def _columns(truth: Truth) -> dict[str, tuple[str, ...]]:
         if defocus.scale is not None:
             columns["rlnCtfScalefactor"] = exact_texts(_plain(defocus.scale))
     if truth.class_number is not None:
-        columns["rlnClassNumber"] = integer_texts(truth.class_number.cpu())
+        columns[CLASS_NUMBER] = integer_texts(truth.class_number.cpu())
     if truth.conformation is not None:
         columns[CONFORMATION] = exact_texts(_plain(truth.conformation))
+    if truth.junk is not None:
+        columns[JUNK] = integer_texts(truth.junk.cpu())
     return columns
 
 
@@ -103,14 +125,20 @@ def read_truth(path: str | Path) -> Truth:
         table = star["particles"]
         parts["pose"] = table_pose(table, torch.ones(len(table), dtype=torch.float64), path, set())
         parts["defocus"] = table_defocus(table, path, set())
-        if "rlnClassNumber" in table.columns:
-            parts["class_number"] = torch.from_numpy(integers(table, "rlnClassNumber", path=path))
+        if CLASS_NUMBER in table.columns:
+            parts["class_number"] = torch.from_numpy(integers(table, CLASS_NUMBER, path=path))
         if CONFORMATION in table.columns:
             parts["conformation"] = torch.from_numpy(numbers(table, CONFORMATION, path=path))
+        if JUNK in table.columns:
+            parts["junk"] = torch.from_numpy(integers(table, JUNK, path=path))
     if "noise" in star:
         parts["noise_power"] = torch.from_numpy(np.array(numbers(star["noise"], "cryowalkNoisePower", path=path, low=0.0)))
     readers: dict[str, Any] = {"volume": read_map, "atoms": read_atoms}
     for label, part in FILES.items():
         if label in values and (path.parent / values[label]).is_file():
             parts[part] = readers[part](path.parent / values[label])
+    if "classes" in star and "cryowalkMap" in star["classes"].columns:
+        files = [path.parent / name for name in star["classes"].columns["cryowalkMap"]]
+        if all(file.is_file() for file in files):
+            parts["class_volumes"] = tuple(read_map(file) for file in files)
     return Truth(**parts)
