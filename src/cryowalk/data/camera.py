@@ -18,7 +18,14 @@ class Camera:
 
     `mtf` is the modulation transfer (1 at zero frequency), `dqe` the detective quantum efficiency; the noise transfer √(NPS/NPS of the ideal
     camera) follows from the two. `mode` tells whether single electrons are counted or their deposits summed. `gain` is output units per electron.
-    `frame_rate` is raw frames per second and bears on coincidence loss only where `dose_rate` (electrons per pixel per second) is known too.
+    `frame_rate` is raw frames per second and bears on coincidence loss only where `dose_rate` (electrons per pixel per second) is known too;
+    electrons that meet within `coincidence_area` (camera pixels) in one raw frame are counted once.
+
+    `pixel` "square" multiplies the curves by the transfer of a square pixel, sinc kx · sinc ky, and its square: in two dimensions, which no curve
+    over |k| can say; curves that were measured hold the pixel already ("in the curves"). `sampling` is the number of image pixels per camera pixel
+    along each side: 2 is super-resolution. `model` "effective" works with the curves; "events" follows single electrons: in integrating mode each
+    leaves a deposit of law `deposit` with mean 1 and standard deviation `deposit_deviation` (spread by `mtf`), in counting mode it is located
+    to a pixel of the image, with probability DQE(0). `noise` "none" records the expected image.
     """
 
     mtf: Response = Response(frequency=(0.0, 0.5), value=(1.0, 1.0))
@@ -29,3 +36,10 @@ class Camera:
     frame_rate: float | None = None
     dose_rate: float | None = None
     name: str = "ideal"
+    coincidence_area: float = 1.0
+    pixel: Literal["in the curves", "square"] = "in the curves"
+    sampling: Literal[1, 2, 4] = 1
+    model: Literal["effective", "events"] = "effective"
+    deposit: Literal["exponential", "landau"] = "exponential"
+    deposit_deviation: float = 1.0
+    noise: Literal["poisson", "none"] = "poisson"
