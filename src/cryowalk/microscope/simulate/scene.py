@@ -1,0 +1,216 @@
+"""A scene: which particles lie where in the field of a micrograph, and their projected potential under any displacement and tilt.
+
+How to use it (micrographs, movies and tilt series do):
+
+- `Scene` holds what is in the field: `specimens` (prepared volumes, one for each conformation), `positions` (x, y from the corner, z from the middle of the
+  specimen; Å), `lab_from_particle`, `state` (which of the volumes), the `optics`, and the `size` (height, width) of the micrograph in pixels.
+- `canvas_for(optics, defocus, size=…)` is the larger sheet on which images form without wrapping round; `canvas.crop` cuts the micrograph out of it.
+- `project_particles(scene, canvas=…, view=View(…))` gives the `Layers` of that sheet: with a tilt (`lab_from_specimen`, about the field's origin pixel), a
+  displacement of each particle, an amplitude filter such as radiation damage. `place_of` says where particles then are.
+- `transfer_layers(layers, optics, defocus)` gives the contrast −ΔI/I₀ / (2 σₑ) on the sheet in the weak-phase limit, V Å, protein bright.
+
+**Every particle has its own defocus, exactly, at the price of two layers.** A particle at height z adds πλzk² to the aberration phase χ. In the weak-phase
+limit its image is v ∗ sin(χ + πλzk²) = (v ∗ cos πλzk²) ∗ sin χ + (v ∗ sin πλzk²) ∗ cos χ. So each particle's small box is filtered with the cosine and the
+sine of its own height, all of them are summed into one sheet each, and the lens acts twice, whatever the number of heights.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryowalk.data.optics import Defocus, Optics
+from cryowalk.fourier.grids import frequency_grid, radius_of
+from cryowalk.fourier.slices import FourierVolume, extract_slices
+from cryowalk.fourier.transform import to_fourier, to_real
+from cryowalk.microscope.lens import canvas_size, contrast_transfer
+from cryowalk.microscope.simulate.specimens import Specimens
+
+_BATCH_BYTES = 32 * 2**20  # of slices held at a time
+_COMPLEX_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What lies in the field of one micrograph: particles of several kinds at positions (x, y, z) in Å, each with its orientation and its state.
+
+    x and y count from the centre of the micrograph's first pixel, z from the middle of the specimen along the beam. `state` counts `specimens.states`.
+    """
+
+    specimens: Specimens
+    optics: Optics
+    size: tuple[int, int]
+    positions: Float[Tensor, "n 3"]
+    lab_from_particle: Float[Tensor, "n 3 3"]
+    state: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def field(self) -> tuple[float, float]:
+        """Width and height of the micrograph, Å."""
+        return self.size[1] * self.optics.pixel_size, self.size[0] * self.optics.pixel_size
+
+    @property
+    def origin(self) -> tuple[float, float]:
+        """The place (x, y) of the micrograph's origin pixel n // 2, about which a specimen is tilted, Å."""
+        return self.size[1] // 2 * self.optics.pixel_size, self.size[0] // 2 * self.optics.pixel_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """The sheet on which a micrograph of `inner` (height, width) pixels forms; its first pixel is the sheet's pixel `corner` (row, column)."""
+
+    size: tuple[int, int]
+    inner: tuple[int, int]
+    pixel_size: float
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the micrograph's first pixel."""
+        return (self.size[0] - self.inner[0]) // 2, (self.size[1] - self.inner[1]) // 2
+
+    def crop(self, sheet: Float[Tensor, "*batch canvas_h canvas_w"]) -> Float[Tensor, "*batch h w"]:
+        """The micrograph's part of the sheet, a view."""
+        top, left = self.corner
+        return sheet[..., top : top + self.inner[0], left : left + self.inner[1]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How the beam meets the scene: the specimen's tilt about the field's origin, each particle's displacement in the image (x, y) in Å, and a filter.
+
+    `amplitude` maps spatial frequencies (1/Å) to factors on the specimen's amplitudes, such as what radiation damage leaves. `is_flat` puts every particle into
+    the plane of focus.
+    """
+
+    lab_from_specimen: Float[Tensor, "3 3"] | None = None
+    displacement: Float[Tensor, "n 2"] | None = None
+    amplitude: Callable[[Tensor], Tensor] | None = None
+    is_flat: bool = False
+
+
+class Layers(NamedTuple):
+    """Projected potential on a canvas, V Å: the part in phase with the plane z = 0 and, unless all lies in that plane, the part a quarter wave from it.
+
+    A particle v at height z adds v ∗ cos(πλzk²) to the one and v ∗ sin(πλzk²) to the other.
+    """
+
+    in_phase: Float[Tensor, "h w"]
+    quadrature: Float[Tensor, "h w"] | None
+
+
+def canvas_for(optics: Optics, defocus: Defocus, *, size: tuple[int, int]) -> Canvas:
+    """The sheet for a micrograph of `size` (height, width): 2 λ Δf k_max larger, with sides that transform fast."""
+    height, width = (canvas_size(optics, defocus, box=side) for side in size)
+    return Canvas(size=(height, width), inner=size, pixel_size=optics.pixel_size)
+
+
+def place_of(scene: Scene, view: View | None = None) -> Float[Tensor, "n 3"]:
+    """Where the particles are in this view, (x, y) from the micrograph's corner and z along the beam, Å: R (x − o) + o, then displaced."""
+    view = view or View()
+    place = scene.positions
+    if view.lab_from_specimen is not None:
+        origin = torch.tensor([*scene.origin, 0.0], dtype=place.dtype, device=place.device)
+        place = (place - origin) @ view.lab_from_specimen.to(place).T + origin
+    if view.displacement is not None:
+        place = torch.cat([place[:, :2] + view.displacement.to(place), place[:, 2:]], dim=1)
+    return place
+
+
+def project_particles(scene: Scene, *, canvas: Canvas, view: View | None = None) -> Layers:
+    """The projected potential of all particles on the canvas, V Å.
+
+    Central slices of each particle's own small box, moved there by the part of its place that is no whole pixel, filtered by its height, and added to the
+    sheet at whole pixels; what lies outside the sheet is left out. Sums run over the particles in a fixed order.
+    """
+    view = view or View()
+    place = place_of(scene, view)
+    sheets = [torch.zeros(canvas.size, dtype=torch.float32, device=place.device) for _ in range(1 if view.is_flat else 2)]
+    for reference, chosen in _batches(scene):
+        rotations = scene.lab_from_particle[chosen]
+        if view.lab_from_specimen is not None:
+            rotations = view.lab_from_specimen.to(rotations) @ rotations
+        pixel, rest = _whole_pixels(place[chosen, :2], canvas)
+        spectra = extract_slices(reference, rotations.float(), shift=rest.float())
+        if view.amplitude is not None:
+            spectra = spectra * _on_slices(reference, view.amplitude)
+        heights = None if view.is_flat else place[chosen, 2]
+        for sheet, part in zip(sheets, _parts(spectra, heights, reference=reference, optics=scene.optics), strict=True):
+            _add_boxes(sheet, to_real(part, width=reference.box), pixel)
+    return Layers(sheets[0], None if view.is_flat else sheets[1])
+
+
+def transfer_layers(layers: Layers, optics: Optics, defocus: Defocus) -> Float[Tensor, "h w"]:
+    """The image of these layers in the weak-phase limit, V Å, protein bright: in phase ∗ sin(χ + …) + quadrature ∗ cos(χ + …).
+
+    I = I₀ (1 − 2 σₑ · image). The defocus is that of the plane z = 0.
+    """
+    size = (layers.in_phase.shape[-2], layers.in_phase.shape[-1])
+    spectrum = to_fourier(layers.in_phase).mul_(contrast_transfer(optics, defocus, size=size).to(layers.in_phase.dtype))
+    if layers.quadrature is not None:
+        quarter = replace(defocus, phase_shift=defocus.phase_shift + math.pi / 2)
+        cosine = contrast_transfer(optics, quarter, size=size).to(layers.in_phase.dtype)
+        spectrum += to_fourier(layers.quadrature).mul_(cosine)
+    return to_real(spectrum, width=size[-1])
+
+
+def _batches(scene: Scene) -> Iterator[tuple[FourierVolume, Tensor]]:
+    """Which particles share a volume, some at a time: the volume, and the particles' numbers."""
+    for state, reference in enumerate(scene.specimens.references):
+        members = torch.nonzero(scene.state == state)[:, 0]
+        images = max(1, _BATCH_BYTES // (_COMPLEX_BYTES * reference.box * (reference.box // 2 + 1)))
+        for chosen in torch.split(members, images):
+            if len(chosen):
+                yield reference, chosen
+
+
+def _whole_pixels(place: Float[Tensor, "n 2"], canvas: Canvas) -> tuple[Tensor, Tensor]:
+    """The nearest pixel (x, y) of the canvas, and how far beyond it the place lies, Å."""
+    top, left = canvas.corner
+    corner = torch.tensor([left, top], dtype=place.dtype, device=place.device)
+    exact = place / canvas.pixel_size + corner
+    nearest = torch.floor(exact + 0.5)
+    return nearest.to(torch.int64), (exact - nearest) * canvas.pixel_size
+
+
+def _on_slices(reference: FourierVolume, amplitude: Callable[[Tensor], Tensor]) -> Float[Tensor, "box half"]:
+    """The filter on the half spectrum of this volume's projections."""
+    box = reference.box
+    kx, ky = frequency_grid((box, box), pixel_size=reference.voxel_size, like=reference.coefficients)
+    return amplitude(radius_of(kx, ky)).to(reference.coefficients.real.dtype)
+
+
+def _parts(spectra: Tensor, heights: Tensor | None, *, reference: FourierVolume, optics: Optics) -> Iterator[Tensor]:
+    """The slices times cos(πλzk²), and, unless they lie flat, times sin(πλzk²): products of short vectors, since k² = kx² + ky²."""
+    if heights is None:
+        yield spectra
+        return
+    box = reference.box
+    kx, ky = frequency_grid((box, box), pixel_size=reference.voxel_size, dtype=torch.float64, device=heights.device)
+    across = math.pi * optics.wavelength * heights.double()[:, None] * kx**2
+    along = math.pi * optics.wavelength * heights.double()[:, None] * ky[:, 0] ** 2
+    real = spectra.real.dtype
+    cos_x, sin_x = across.cos().to(real)[:, None, :], across.sin().to(real)[:, None, :]
+    cos_y, sin_y = along.cos().to(real)[:, :, None], along.sin().to(real)[:, :, None]
+    yield spectra * (cos_x * cos_y - sin_x * sin_y)
+    yield spectra * (sin_x * cos_y + cos_x * sin_y)
+
+
+def _add_boxes(sheet: Float[Tensor, "h w"], boxes: Float[Tensor, "n box box"], pixel: Int[Tensor, "n 2"]) -> None:
+    """The boxes added to the sheet, in place, each with its origin pixel on its pixel (x, y); parts beyond the border are cut off."""
+    height, width = sheet.shape
+    box = boxes.shape[-1]
+    for patch, (x, y) in zip(boxes, pixel.tolist(), strict=True):
+        top, left = y - box // 2, x - box // 2
+        first_row, last_row = max(top, 0), min(top + box, height)
+        first_column, last_column = max(left, 0), min(left + box, width)
+        if first_row < last_row and first_column < last_column:
+            sheet[first_row:last_row, first_column:last_column] += patch[
+                first_row - top : last_row - top, first_column - left : last_column - left
+            ]
