@@ -19,6 +19,7 @@ from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.data.camera import Camera, Response
 from cryowalk.fourier.transform import to_fourier, to_real
 from cryowalk.microscope.detector_curves import is_flat, noise_transfer_of, require_camera, transfer
+from cryowalk.microscope.detector_presets import CAMERAS as CAMERAS
 from cryowalk.numerics.poisson import binomial, poisson
 
 

@@ -22,9 +22,9 @@ _UNIT = 2.0**-53
 _LARGE = 12.0  # from here on rejection is faster than the sum of probabilities
 
 
-def _compiled(function: Callable[..., Any], *, inline: str = "never") -> Any:
+def _compiled(function: Callable[..., Any]) -> Any:
     """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)(inspect.unwrap(function))
+    return numba.njit(cache=True, nogil=True, error_model="numpy")(inspect.unwrap(function))
 
 
 @_compiled
