@@ -13,6 +13,7 @@ __getattr__, __dir__ = lazy_exports(
         "HalfMaps": "volume",
         "ImageStack": "images",
         "Micrograph": "images",
+        "MicrographSet": "micrographs",
         "Motion": "motion",
         "Movie": "images",
         "ObjectiveLens": "instrument",

@@ -23,7 +23,14 @@ from cryowalk.data.particles import ParticleSet
 from cryowalk.data.pose import Pose
 from cryowalk.geometry.rotations import euler_from_matrix, matrix_from_euler
 from cryowalk.io.mrc_writer import MrcStackWriter
-from cryowalk.io.relion_optics import REPEATED, check_against_stacks, optics_block, read_optics_table, read_repeated_optics
+from cryowalk.io.relion_optics import (
+    REPEATED,
+    check_against_stacks,
+    optics_block,
+    optics_of_rows,
+    read_optics_table,
+    read_repeated_optics,
+)
 from cryowalk.io.stacks import ParticleImages, find_stack, image_names, lies_here, open_images, stack_reference
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numbers
@@ -147,22 +154,7 @@ def _optics(star: StarFile, table: StarBlock, pixel_size: float | None) -> tuple
     if source is table:
         return read_repeated_optics(table, path=path, pixel_size=pixel_size)
     groups, place = read_optics_table(source, path=path, pixel_size=pixel_size)
-    if "rlnOpticsGroup" not in table.columns:
-        if len(groups) > 1:
-            raise InputError("the particles name no optics group: no column rlnOpticsGroup", file=path, fix="add the column")
-        return groups, torch.zeros(len(table), dtype=torch.long)
-    written = integers(table, "rlnOpticsGroup", path=path)
-    unknown = sorted(set(written.tolist()) - set(place))
-    if unknown:
-        row = int(np.flatnonzero(written == unknown[0])[0])
-        raise InputError(
-            f"optics group {unknown[0]} is not in the optics table",
-            file=path,
-            row=table.line_of(row),
-            expected="one of " + ", ".join(map(str, sorted(place))),
-            fix="add it to data_optics, or correct the row",
-        )
-    return groups, torch.tensor([place[number] for number in written.tolist()], dtype=torch.long)
+    return groups, optics_of_rows(table, groups, place, path=path)
 
 
 def table_pose(table: StarBlock, sizes: Float[Tensor, " n"], path: Path, used: set[str]) -> Pose | None:
@@ -312,7 +304,7 @@ def _columns(particles: ParticleSet, names: tuple[str, ...]) -> dict[str, tuple[
         columns["rlnMicrographName"] = particles.micrograph_names
     columns["rlnOpticsGroup"] = integer_texts(particles.optics_index.cpu() + 1)
     if particles.defocus is not None:
-        columns |= _defocus_columns(particles.defocus, seen)
+        columns |= defocus_columns(particles.defocus, seen)
     if particles.pose is not None:
         columns |= pose_columns(particles.pose)
     for label, whole in (("rlnClassNumber", particles.class_number), ("rlnRandomSubset", particles.half)):
@@ -330,7 +322,7 @@ def pose_columns(pose: Pose) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _defocus_columns(defocus: Defocus, seen: set[str]) -> dict[str, tuple[str, ...]]:
+def defocus_columns(defocus: Defocus, seen: set[str]) -> dict[str, tuple[str, ...]]:
     """RELION's columns of these defocus values; phase shifts only where there are any or the file had the column."""
     columns = {
         "rlnDefocusU": number_texts(defocus.major.cpu()),

@@ -23,6 +23,7 @@ RANGES = {
     "rlnAmplitudeContrast": (0.0, 1.0, "per cent in place of a fraction?"),
     "rlnImagePixelSize": (0.02, 1000.0, "nanometres or metres in place of Å?"),
     "rlnMicrographOriginalPixelSize": (0.02, 1000.0, "nanometres or metres in place of Å?"),
+    "rlnMicrographPixelSize": (0.02, 1000.0, "nanometres or metres in place of Å?"),
     "rlnPixelSize": (0.02, 1000.0, "nanometres or metres in place of Å?"),
     "rlnDetectorPixelSize": (0.1, 1000.0, "it is the pixel of the detector, in μm"),
     "rlnMagnification": (1.0, 1e8, ""),
@@ -92,6 +93,36 @@ def read_optics_table(
             )
         place[number] = len(groups) - 1 if same is None else same
     return tuple(groups), place
+
+
+def optics_of_rows(
+    table: StarBlock, groups: Sequence[Optics], place: Mapping[int, int], *, path: Path | None
+) -> Int[Tensor, " n"]:
+    """Which of `groups` each row of a table belongs to; `place` tells where each group number of the file went.
+
+    Raises
+    ------
+    InputError
+        If a row names no group, or one that is not in the optics table.
+    """
+    if "rlnOpticsGroup" not in table.columns:
+        if len(groups) > 1:
+            raise InputError(
+                f"data_{table.name} names no optics group: no column rlnOpticsGroup", file=path, fix="add the column"
+            )
+        return torch.zeros(len(table), dtype=torch.long)
+    written = integers(table, "rlnOpticsGroup", path=path)
+    unknown = sorted(set(written.tolist()) - set(place))
+    if unknown:
+        row = int(np.flatnonzero(written == unknown[0])[0])
+        raise InputError(
+            f"optics group {unknown[0]} is not in the optics table",
+            file=path,
+            row=table.line_of(row),
+            expected="one of " + ", ".join(map(str, sorted(place))),
+            fix="add it to data_optics, or correct the row",
+        )
+    return torch.tensor([place[number] for number in written.tolist()], dtype=torch.long)
 
 
 def _groups(block: StarBlock, path: Path | None, pixel_size: float | None) -> list[Optics]:
