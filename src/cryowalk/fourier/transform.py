@@ -101,22 +101,49 @@ def complex_transform(
     It is for wave functions and other truly complex arrays; real ones have their half spectrum.
     """
     axes = tuple(range(-dimensions, 0))
+    scale = 1 / math.sqrt(math.prod(array.shape[axis] for axis in axes))
     if direction == "forward":
-        return torch.fft.fftn(torch.fft.ifftshift(array, dim=axes), dim=axes, norm="ortho")
-    return torch.fft.fftshift(torch.fft.ifftn(array, dim=axes, norm="ortho"), dim=axes)
+        return torch.fft.fftn(torch.fft.ifftshift(array, dim=axes), dim=axes).mul_(scale)
+    return torch.fft.fftshift(torch.fft.ifftn(array, dim=axes, norm="forward").mul_(scale), dim=axes)
 
 
 def filtering_transform(
     array: Complex[Tensor, "*batch h w"], *, direction: Literal["forward", "inverse"]
 ) -> Complex[Tensor, "*batch h w"]:
-    """The full orthonormal 2D spectrum of complex images (or back), unshifted, phases about pixel 0.
+    """The full 2D spectrum Σ f(x) e^(−2πi k·x/n) of complex images (or back, divided by the number of pixels), unshifted, phases about pixel 0.
 
-    It serves products of a spectrum with a filter that depends on k alone (free space, the lens): there the origin's place cancels between
-    the ways forth and back, and moving it would cost two passes over the array.
+    It serves products of a spectrum with a filter that depends on k alone (free space, the lens): there the origin's place and the scale
+    cancel between the ways forth and back, and each would cost a pass over the array.
     """
     if direction == "forward":
-        return torch.fft.fft2(array, norm="ortho")
-    return torch.fft.ifft2(array, norm="ortho")
+        return torch.fft.fft2(array)
+    # Scaled by hand: with two threads, MKL (torch 2.13) leaves parts of a scaled complex64 transform of 2048 × 2048 unscaled.
+    return torch.fft.ifft2(array, norm="forward").mul_(1 / (array.shape[-2] * array.shape[-1]))
+
+
+def filtering_half_spectrum(image: Float[Tensor, "*batch h w"]) -> Complex[Tensor, "*batch h half"]:
+    """The orthonormal 2D half spectrum of real images, unshifted, phases about pixel 0: `filtering_transform` for real ones, one way."""
+    spectrum: Tensor = torch.fft.rfft2(image, norm="ortho")
+    return spectrum
+
+
+def filtered_image(spectrum: Complex[Tensor, "*batch h half"], *, width: int) -> Float[Tensor, "*batch h w"]:
+    """The real images whose `filtering_half_spectrum` is this."""
+    image: Tensor = torch.fft.irfft2(spectrum, s=(spectrum.shape[-2], width), norm="ortho")
+    return image
+
+
+def transform_rows(rows: Complex[Tensor, "*batch n"], *, direction: Literal["forward", "inverse"]) -> Complex[Tensor, "*batch n"]:
+    """The spectrum of every row (or back), unshifted, phases about pixel 0; the way back divides by n.
+
+    One step of a transform that its caller arranges for the cache (`microscope.multislice_compiled`).
+    """
+    return torch.fft.fft(rows) if direction == "forward" else torch.fft.ifft(rows)
+
+
+def transform_real_rows(rows: Tensor, *, direction: Literal["forward", "inverse"], width: int) -> Tensor:
+    """The half spectrum of every real row of `width` pixels (or back), as `transform_rows`."""
+    return torch.fft.rfft(rows, n=width) if direction == "forward" else torch.fft.irfft(rows, n=width)
 
 
 def resize(array: Float[Tensor, "*batch w"], size: int | tuple[int, ...]) -> Float[Tensor, "*shape w2"]:
