@@ -16,7 +16,8 @@ ANGSTROM_PER_MILLIMETRE = 1e7
 class Aberrations:
     """Aberrations beyond defocus, astigmatism and Cs, as RELION's optics table names them.
 
-    Beam tilt (x, y) in rad; Zernike coefficients in rad, in RELION's order; the magnification matrix maps true to observed coordinates.
+    Beam tilt (x, y) in rad; Zernike coefficients in rad, in RELION's order; the magnification matrix M (rows first) takes a frequency that the
+    camera sees to the specimen's, so that a point at x is seen at Mᵀ x. `microscope.aberrations` says what each does.
     """
 
     beam_tilt: tuple[float, float] = (0.0, 0.0)

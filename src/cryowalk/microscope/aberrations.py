@@ -49,9 +49,9 @@ def _zernike_parts(
 
     With z = kx + i ky the term c ρ^n cos mφ is Re[c z^m] (z z̄)^((n − m)/2): a polynomial, so that its gradient needs no angle.
     """
-    shape = torch.broadcast_shapes(kx.shape, ky.shape)
-    kx, ky = kx.double().expand(shape), ky.double().expand(shape)
-    total, across, along = torch.zeros_like(kx), torch.zeros_like(kx), torch.zeros_like(kx)
+    nothing = torch.zeros_like(kx.double() + ky.double())
+    kx, ky = kx.double() + nothing, ky.double() + nothing
+    total, across, along = nothing, nothing, nothing
     squared = kx**2 + ky**2
     powers = _complex_powers(kx, ky, _largest_fold(coefficients, parity))
     for index, coefficient in enumerate(coefficients):
@@ -109,16 +109,20 @@ def phase_coefficients(optics: Optics, defocus: Defocus) -> tuple[Tensor, Tensor
 
 
 def symmetric_offset(kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics) -> Float[Tensor, "*result"]:
-    """The even phase beyond defocus, astigmatism and Cs, rad: what RELION's even Zernike coefficients add to χ."""
-    return EVEN_SIGN * zernike_sum(optics.aberrations.even_zernike, kx, ky, parity="even")
+    """The even phase beyond defocus, astigmatism and Cs, rad: −Σ c_i Z_i of RELION's even Zernike coefficients, float64.
+
+    RELION's phase runs against ours (its CTF is −sin of it): hence the minus, measured on the images of `relion_project`.
+    """
+    return -zernike_sum(optics.aberrations.even_zernike, kx, ky, parity="even")
 
 
 def antisymmetric_phase_at(
     kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics
 ) -> Float[Tensor, "*result"]:
-    """The odd phase ρ of the lens at (kx, ky), rad: beam tilt 2π Cs λ² k² (k · t) and RELION's odd Zernike terms.
+    """The odd phase ρ of the lens at (kx, ky), rad, float64: beam tilt −2π Cs λ² k² (k · t) and RELION's odd Zernike terms + Σ c_i Z_i.
 
-    Images carry the factor exp(iρ) beside the CTF: detail is displaced, contrast is not lost. t is the beam tilt in rad.
+    Images carry the factor exp(iρ) beside the CTF: detail is displaced, contrast is not lost. t is the direction of the beam in rad: the term of
+    χ(k + t/λ) that is odd and of third order. Its first-order term, which moves the whole image, is left out, as RELION leaves it out.
 
     Source: Glaeser, Typke, Tiemeijer, Pulokas & Cheng, J. Struct. Biol. 174, 1 (2011), for axial coma.
     """
@@ -129,7 +133,7 @@ def antisymmetric_phase_at(
 
 
 def _coma_factor(optics: Optics) -> float:
-    return 2 * math.pi * optics.spherical_aberration * optics.wavelength**2
+    return -2 * math.pi * optics.spherical_aberration * optics.wavelength**2
 
 
 def phase_gradient(
@@ -147,7 +151,7 @@ def phase_gradient(
     aberrations = optics.aberrations
     if has_even_terms(aberrations):
         _, even_x, even_y = _zernike_parts(aberrations.even_zernike, kx, ky, parity="even")
-        slope_x, slope_y = slope_x + EVEN_SIGN * even_x, slope_y + EVEN_SIGN * even_y
+        slope_x, slope_y = slope_x - even_x, slope_y - even_y
     if has_odd_terms(aberrations):
         _, odd_x, odd_y = _zernike_parts(aberrations.odd_zernike, kx, ky, parity="odd")
         tilt, factor = aberrations.beam_tilt, _coma_factor(optics)
@@ -155,9 +159,6 @@ def phase_gradient(
         slope_x = slope_x + odd_x + factor * (2 * kx * along_tilt + squared * tilt[0])
         slope_y = slope_y + odd_y + factor * (2 * ky * along_tilt + squared * tilt[1])
     return slope_x, slope_y
-
-
-EVEN_SIGN = 1.0
 
 
 def has_even_terms(aberrations: Aberrations) -> bool:
@@ -168,3 +169,40 @@ def has_even_terms(aberrations: Aberrations) -> bool:
 def has_odd_terms(aberrations: Aberrations) -> bool:
     """Whether images carry an odd phase."""
     return any(aberrations.beam_tilt) or any(aberrations.odd_zernike)
+
+
+def is_magnified_evenly(aberrations: Aberrations) -> bool:
+    """Whether observed and true coordinates are the same."""
+    return aberrations.magnification == (1.0, 0.0, 0.0, 1.0)
+
+
+def true_frequency(
+    kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics
+) -> tuple[Float[Tensor, "*result"], Float[Tensor, "*result2"]]:
+    """The specimen's frequency M k that the camera sees at k = (kx, ky), M the magnification matrix; k itself where M is the identity.
+
+    A point of the specimen at x is seen at Mᵀ x. Measured on the CTF of `relion_project` and the slices of `relion_reconstruct`.
+    """
+    if is_magnified_evenly(optics.aberrations):
+        return kx, ky
+    m00, m01, m10, m11 = optics.aberrations.magnification
+    return m00 * kx + m01 * ky, m10 * kx + m11 * ky
+
+
+def magnified(lab_from_particle: Float[Tensor, "*batch 3 3"], *, optics: Optics) -> Float[Tensor, "*batch 3 3"]:
+    """The matrices that take central slices where the camera sees them: Mᵀ on x and y of the lab, after the rotation.
+
+    In place of rotations in `fourier.slices.extract_slices` (and where slices are put back): the slice's coefficient at k is then the map's at Rᵀ M k.
+    An image's coefficients are larger by `magnified_area`. The same rotations where M is the identity.
+    """
+    if is_magnified_evenly(optics.aberrations):
+        return lab_from_particle
+    m00, m01, m10, m11 = optics.aberrations.magnification
+    matrix = [[m00, m10, 0.0], [m01, m11, 0.0], [0.0, 0.0, 1.0]]
+    return torch.tensor(matrix, dtype=lab_from_particle.dtype, device=lab_from_particle.device) @ lab_from_particle
+
+
+def magnified_area(optics: Optics) -> float:
+    """By how much the magnification matrix enlarges areas, |det M|: 1 where it is the identity."""
+    m00, m01, m10, m11 = optics.aberrations.magnification
+    return abs(m00 * m11 - m01 * m10)

@@ -19,7 +19,7 @@ from cryowalk.core.constants import (
 )
 from cryowalk.data.instrument import Gun, ObjectiveLens
 from cryowalk.data.optics import Defocus, Optics
-from cryowalk.microscope.aberrations import phase_gradient
+from cryowalk.microscope.aberrations import has_odd_terms, phase_gradient
 
 
 def relative_speed(voltage_kv: float) -> float:
@@ -181,12 +181,15 @@ def coherence_envelope(
     gun: Gun,
     lens: ObjectiveLens,
 ) -> Float[Tensor, "*result"]:
-    """The factor of both envelopes at frequencies (kx, ky) in 1/Å, float64: temporal, and spatial exp(−(α |∇χ| / 2λ)²) of the complete phase χ.
+    """The factor of both envelopes at frequencies (kx, ky) in 1/Å, float64: temporal, and spatial exp(−(α |∇χ(k) − ∇χ(0)| / 2λ)²) of the complete phase χ.
 
     With astigmatism the spatial envelope is narrower across the larger defocus; with beam tilt it is no longer even. The defocus must
     broadcast with the frequencies, as in `lens.aberration_phase`. In terms of R = ∇χ/2π it is the exp(−(π α R / λ)²) of `spatial_envelope`.
     """
     kx, ky = kx.double(), ky.double()
     across, along = phase_gradient(kx, ky, optics=optics, defocus=defocus)
+    if has_odd_terms(optics.aberrations):
+        origin = phase_gradient(torch.zeros_like(kx), torch.zeros_like(ky), optics=optics, defocus=defocus)
+        across, along = across - origin[0], along - origin[1]
     spatial = torch.exp(-((gun.convergence / (2 * optics.wavelength)) ** 2) * (across**2 + along**2))
     return spatial * temporal_envelope(torch.sqrt(kx**2 + ky**2), optics=optics, gun=gun, lens=lens)

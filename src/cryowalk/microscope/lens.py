@@ -1,16 +1,26 @@
 """The lens: aberration phase, contrast transfer function, and how far it carries a particle's signal."""
 
 import math
+import warnings
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.checks import require_between, require_positive
+from cryowalk.core.errors import CryowalkWarning
 from cryowalk.data.instrument import Gun, ObjectiveLens
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.fourier.grids import frequency_grid
-from cryowalk.microscope.aberrations import antisymmetric_phase_at, has_even_terms, phase_coefficients, symmetric_offset
+from cryowalk.microscope.aberrations import (
+    antisymmetric_phase_at,
+    has_even_terms,
+    has_odd_terms,
+    is_magnified_evenly,
+    phase_coefficients,
+    symmetric_offset,
+    true_frequency,
+)
 from cryowalk.microscope.gun import coherence_envelope
 
 
@@ -41,8 +51,18 @@ def antisymmetric_phase(
 
     Source: Zivanov, Nakane & Scheres, IUCrJ 7, 253 (2020), sec. 2.
     """
-    kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=device)
+    kx, ky = _half_grid(size, optics, device)
     return antisymmetric_phase_at(kx, ky, optics=optics)
+
+
+def antisymmetric_factor(optics: Optics, *, size: tuple[int, int], like: Tensor) -> Complex[Tensor, "h half"]:
+    """exp(iρ) of `antisymmetric_phase`, the factor that images carry beside the CTF, in the precision and on the device of `like`.
+
+    Multiply an image's half spectrum by it to apply the odd aberrations, by its conjugate to undo them.
+    """
+    phase = antisymmetric_phase(optics, size=size, device=like.device)
+    precision = like.dtype if like.is_complex() else like.dtype.to_complex()
+    return torch.polar(torch.ones_like(phase), phase).to(precision)
 
 
 def wave_transfer(
@@ -58,22 +78,28 @@ def wave_transfer(
     """
     require_positive("pixel size", optics.pixel_size, unit="Å")
     image = per_image(defocus)
-    kx, ky = _full_grid(size, optics.pixel_size, defocus.major.device)
-    phase = aberration_phase(kx, ky, optics=optics, defocus=image) + antisymmetric_phase_at(kx, ky, optics=optics)
-    scattered = torch.ones(size, dtype=torch.float64, device=phase.device)
-    scattered[0, 0] = 0.0
-    phase = phase + image.phase_shift.double() * scattered
+    kx, ky = _full_grid(size, optics, defocus.major.device)
+    even = aberration_phase(kx, ky, optics=optics, defocus=image) + image.phase_shift.double()
+    scattered = torch.ones(size, dtype=torch.float64, device=even.device)
+    scattered[0, 0] = 0.0  # a constant phase of everything scattered: the plate's, or that of even Zernike terms at k = 0
+    phase = (even + antisymmetric_phase_at(kx, ky, optics=optics)) * scattered
     amplitude = _amplitude(kx, ky, optics, image, gun=gun, lens=lens)
     wave = torch.polar(torch.ones_like(phase) if amplitude is None else amplitude.expand_as(phase).contiguous(), phase)
     return wave.to(defocus.major.dtype.to_complex())
 
 
-def _full_grid(size: tuple[int, int], pixel_size: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Frequencies (kx, ky) of the full unshifted spectrum, [w] and [h, 1], 1/Å, float64."""
+def _half_grid(size: tuple[int, int], optics: Optics, device: torch.device | str | None) -> tuple[Tensor, Tensor]:
+    """The specimen's frequencies at the coefficients of a half spectrum, ready to broadcast, 1/Å, float64."""
+    kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=device)
+    return true_frequency(kx, ky, optics=optics)
+
+
+def _full_grid(size: tuple[int, int], optics: Optics, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The specimen's frequencies at the coefficients of a full unshifted spectrum, ready to broadcast, 1/Å, float64."""
     height, width = size
-    along_x = frequency_grid((width, 1), pixel_size=pixel_size, dtype=torch.float64, device=device)[1]
-    along_y = frequency_grid((height, 1), pixel_size=pixel_size, dtype=torch.float64, device=device)[1]
-    return along_x.reshape(-1), along_y
+    along_x = frequency_grid((width, 1), pixel_size=optics.pixel_size, dtype=torch.float64, device=device)[1]
+    along_y = frequency_grid((height, 1), pixel_size=optics.pixel_size, dtype=torch.float64, device=device)[1]
+    return true_frequency(along_x.reshape(-1), along_y, optics=optics)
 
 
 def _amplitude(
@@ -130,21 +156,26 @@ def contrast_transfer(
     values = (defocus.major, defocus.minor, defocus.azimuth, defocus.phase_shift, defocus.b_factor, defocus.scale)
     tensors = [value for value in values if value is not None]
     is_plain = all(t.device.type == "cpu" and not t.requires_grad for t in tensors)
+    is_plain = is_plain and (defocus.b_factor is None or is_magnified_evenly(optics.aberrations))
     if is_plain and not torch.compiler.is_compiling():
         transfer = _contrast_transfer_compiled(optics, defocus, size)
     else:
         transfer = contrast_transfer_reference(optics, defocus, size=size)
     if gun is None and lens is None:
         return transfer
-    kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=transfer.device)
+    kx, ky = _half_grid(size, optics, transfer.device)
     amplitude = _amplitude(kx, ky, optics, per_image(defocus), gun=gun, lens=lens)
+    if amplitude is not None and has_odd_terms(optics.aberrations):
+        # With a tilted beam the envelopes of k and −k differ; a real factor holds their mean.
+        mate = _amplitude(-kx, -ky, optics, per_image(defocus), gun=gun, lens=lens)
+        amplitude = amplitude if mate is None else (amplitude + mate) / 2
     return transfer if amplitude is None else transfer * amplitude.to(transfer.dtype)
 
 
 def contrast_transfer_reference(optics: Optics, defocus: Defocus, *, size: tuple[int, int]) -> Float[Tensor, "*batch h half"]:
     """The same as `contrast_transfer` without gun and lens, written as the formula reads; it carries gradients and runs on any device."""
     image = per_image(defocus)
-    kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64, device=defocus.major.device)
+    kx, ky = _half_grid(size, optics, defocus.major.device)
     phase = (
         aberration_phase(kx, ky, optics=optics, defocus=image) + image.phase_shift.double() + math.asin(optics.amplitude_contrast)
     )
@@ -176,16 +207,18 @@ def _contrast_transfer_compiled(optics: Optics, defocus: Defocus, size: tuple[in
     """The fast form on the CPU: one pass over the pixels, compiled."""
     from cryowalk.microscope.lens_compiled import fill_contrast_transfer
 
-    across, along, diagonal, quartic = phase_coefficients(optics, defocus)
+    quadratic, quartic = _observed_coefficients(optics, defocus)
     constant = defocus.phase_shift.double() + math.asin(optics.amplitude_contrast)
     zero, one = torch.zeros_like(constant), torch.ones_like(constant)
     envelope = zero if defocus.b_factor is None else defocus.b_factor.double() / -4
     scale = one if defocus.scale is None else defocus.scale.double()
-    columns = torch.stack([across, along, diagonal, constant, envelope, scale], dim=-1).reshape(-1, 6)
+    columns = torch.stack([*quadratic, constant, envelope, scale], dim=-1).reshape(-1, 6)
     kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, dtype=torch.float64)
     offset = torch.zeros(1, len(kx), dtype=torch.float64)
-    if has_even_terms(optics.aberrations):
-        offset = symmetric_offset(kx, ky, optics=optics).contiguous()
+    if has_even_terms(optics.aberrations) or not is_magnified_evenly(optics.aberrations):
+        true_x, true_y = true_frequency(kx, ky, optics=optics)
+        aside = quartic * ((true_x**2 + true_y**2) ** 2 - (kx**2 + ky**2) ** 2)
+        offset = (symmetric_offset(true_x, true_y, optics=optics) + aside).contiguous()
     result = torch.empty(*defocus.major.shape, size[0], size[1] // 2 + 1, dtype=defocus.major.dtype)
     fill_contrast_transfer(
         columns.contiguous().numpy(),
@@ -199,6 +232,49 @@ def _contrast_transfer_compiled(optics: Optics, defocus: Defocus, size: tuple[in
     return result
 
 
+def _observed_coefficients(optics: Optics, defocus: Defocus) -> tuple[list[Tensor], float]:
+    """The factors of kx², ky², kx·ky at the frequencies that the camera sees, and the factor of k⁴ at the specimen's own."""
+    across, along, diagonal, quartic = phase_coefficients(optics, defocus)
+    m00, m01, m10, m11 = optics.aberrations.magnification
+    quadratic = [
+        across * m00**2 + along * m10**2 + diagonal * (m00 * m10),
+        across * m01**2 + along * m11**2 + diagonal * (m01 * m11),
+        across * (2 * m00 * m01) + along * (2 * m10 * m11) + diagonal * (m00 * m11 + m01 * m10),
+    ]
+    return quadratic, quartic
+
+
+def ctf_zeros(optics: Optics, *, defocus: float, up_to: float, phase_shift: float = 0.0) -> Float[Tensor, " zeros"]:
+    """The frequencies below `up_to` (1/Å) at which the CTF of this defocus (Å) is zero, rising, 1/Å, float64.
+
+    With s = k² the phase is a parabola, πλ(Δf s − ½ Cs λ² s²) + φ + arcsin Q, and each zero a root of it at a whole number of half turns:
+    s = [Δf ± √(Δf² − 2 Cs λ (n − φ/π − arcsin Q/π))] / (Cs λ²). Astigmatism and Zernike terms are left out.
+
+    Source: Rohou & Grigorieff, J. Struct. Biol. 192, 216 (2015), eqs. 2–5, solved for k.
+    """
+    require_positive("frequency", up_to, unit="1/Å")
+    wavelength, cs = optics.wavelength, optics.spherical_aberration
+    start = (phase_shift + math.asin(optics.amplitude_contrast)) / math.pi
+
+    def half_turns(squared: float) -> float:
+        return wavelength * (defocus * squared - 0.5 * cs * wavelength**2 * squared**2) + start
+
+    turning = defocus / (cs * wavelength**2) if cs else math.inf
+    ends = [half_turns(0.0), half_turns(up_to**2)] + ([half_turns(turning)] if 0 < turning < up_to**2 else [])
+    found = []
+    for n in range(math.ceil(min(ends)), math.floor(max(ends)) + 1):
+        value = (n - start) / wavelength
+        discriminant = defocus**2 - 2 * cs * wavelength**2 * value
+        if discriminant < 0:
+            continue
+        # The root in the form that stays exact when Cs is small or zero.
+        root = math.copysign(math.sqrt(discriminant), defocus)
+        found += [2 * value / (defocus + root)] if defocus + root else []
+        found += [(defocus + root) / (cs * wavelength**2)] if cs and discriminant > 0 else []
+    inside = sorted({math.sqrt(squared) for squared in found if 0 < squared <= up_to**2})
+    return torch.tensor(inside, dtype=torch.float64)
+
+
 def delocalisation(optics: Optics, defocus: Defocus, *, frequency: float) -> Float[Tensor, "*batch"]:
     """How far the lens displaces detail of this spatial frequency (1/Å) in the image, Å: |dχ/dk| / 2π = |λ Δf k − Cs λ³ k³|, at the larger defocus.
 
@@ -207,6 +283,59 @@ def delocalisation(optics: Optics, defocus: Defocus, *, frequency: float) -> Flo
     wavelength = optics.wavelength
     largest = torch.maximum(defocus.major.abs(), defocus.minor.abs())
     return (wavelength * largest * frequency - optics.spherical_aberration * (wavelength * frequency) ** 3).abs()
+
+
+def alias_free_defocus(optics: Optics, *, box: int) -> float:
+    """The largest underfocus, Å, whose CTF the coefficients of a box still sample up to Nyquist: where |dχ/dk| / 2π reaches half the box.
+
+    Two samples for each turn of the CTF are 1 / (box · pixel size) apart, so λ Δf k − Cs λ³ k³ may not exceed box · pixel size / 2. In the image this is
+    detail that the lens moves by half a box: beyond it, what leaves at one side comes back at the other. Astigmatism and Zernike terms are left out.
+
+    Examples
+    --------
+    >>> optics = Optics(pixel_size=1.0, spherical_aberration_mm=2.7)
+    >>> round(alias_free_defocus(optics, box=128) * 1e-4, 2)  # μm
+    0.91
+    """
+    half_side = 0.5 * box * require_positive("pixel size", optics.pixel_size, unit="Å")
+    wavelength, cs, nyquist = optics.wavelength, optics.spherical_aberration, 0.5 / optics.pixel_size
+    at_nyquist = half_side / (wavelength * nyquist) + cs * (wavelength * nyquist) ** 2
+    if cs <= 0 or at_nyquist >= 3 * cs * (wavelength * nyquist) ** 2:
+        return at_nyquist
+    # The slope is steepest inside: ⅔ Δf √(Δf / 3Cs) at k² = Δf / (3 Cs λ²).
+    return float((1.5 * half_side * math.sqrt(3 * cs)) ** (2 / 3))
+
+
+def box_for_defocus(optics: Optics, defocus: Defocus) -> int:
+    """The side, pixels, of the smallest box that samples the CTF of every one of these images up to Nyquist; even, without large prime factors."""
+    largest = float(torch.maximum(defocus.major.abs(), defocus.minor.abs()).max()) if defocus.major.numel() else 0.0
+    smallest = math.ceil(2 * _steepest_slope(optics, largest) / optics.pixel_size - 1e-9)
+    return _fast_side(max(smallest, 2))
+
+
+def _steepest_slope(optics: Optics, defocus: float) -> float:
+    """The largest |λ Δf k − Cs λ³ k³| up to Nyquist, Å."""
+    wavelength, cs, nyquist = optics.wavelength, optics.spherical_aberration, 0.5 / optics.pixel_size
+    slopes = [abs(wavelength * defocus * nyquist - cs * (wavelength * nyquist) ** 3)]
+    if cs > 0 and 0 < defocus < 3 * cs * (wavelength * nyquist) ** 2:
+        slopes.append(2 / 3 * defocus * math.sqrt(defocus / (3 * cs)))
+    return max(slopes)
+
+
+def warn_of_aliasing(optics: Optics, defocus: Defocus, *, box: int) -> None:
+    """Warn where a box is too small for the defocus of its images, and name the box that is large enough."""
+    if not defocus.major.numel():
+        return
+    needed = box_for_defocus(optics, defocus)
+    largest = float(torch.maximum(defocus.major.abs(), defocus.minor.abs()).max())
+    if 2 * _steepest_slope(optics, largest) <= box * optics.pixel_size * (1 + 1e-9):
+        return
+    warnings.warn(
+        f"the CTF of {largest * 1e-4:.2f} μm defocus aliases in a box of {box} pixels of {optics.pixel_size:g} Å: "
+        f"detail near Nyquist is moved out of it; a box of {needed} pixels holds it",
+        CryowalkWarning,
+        stacklevel=2,
+    )
 
 
 def canvas_size(optics: Optics, defocus: Defocus, *, box: int) -> int:
@@ -220,6 +349,11 @@ def canvas_size(optics: Optics, defocus: Defocus, *, box: int) -> int:
     by_defocus = optics.wavelength * largest * nyquist
     by_aberration = optics.spherical_aberration * (optics.wavelength * nyquist) ** 3 - by_defocus
     smallest = box + math.ceil(2 * max(by_defocus, by_aberration) / optics.pixel_size)
+    return _fast_side(smallest)
+
+
+def _fast_side(smallest: int) -> int:
+    """The next even number from `smallest` on without large prime factors, for fast transforms."""
     return next(side for side in range(smallest + smallest % 2, 4 * smallest + 8, 2) if _is_smooth(side))
 
 
