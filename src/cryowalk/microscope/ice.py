@@ -9,7 +9,7 @@ Source: Parkhurst et al., Ultramicroscopy 256, 113882 (2024); McMullan, Vinothku
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.checks import require_positive
@@ -134,7 +134,7 @@ def _fluctuation(size: tuple[int, int], *, pixel_size: float, generator: torch.G
 
 def _spectrum(
     size: tuple[int, int], *, pixel_size: float, generator: torch.Generator, weight: Tensor | None = None
-) -> Float[Tensor, "h half"]:
+) -> Complex[Tensor, "h half"]:
     """A random half spectrum with the power of ice of 1 Å thickness, times a weight; zero at the origin."""
     height, width = size
     if height < 1 or width < 1:
