@@ -23,9 +23,12 @@ class Camera:
 
     `pixel` "square" multiplies the curves by the transfer of a square pixel, sinc kx · sinc ky, and its square: in two dimensions, which no curve
     over |k| can say; curves that were measured hold the pixel already ("in the curves"). `sampling` is the number of image pixels per camera pixel
-    along each side: 2 is super-resolution. `model` "effective" works with the curves; "events" follows single electrons: in integrating mode each
-    leaves a deposit of law `deposit` with mean 1 and standard deviation `deposit_deviation` (spread by `mtf`), in counting mode it is located
-    to a pixel of the image, with probability DQE(0). `noise` "none" records the expected image.
+    along each side: 2 is super-resolution.
+
+    `model` "effective" works with the curves. "events" follows single electrons. In integrating mode each leaves a deposit of law `deposit`, with
+    mean 1 and standard deviation `deposit_deviation` (1 for "exponential"), which `mtf` spreads: DQE is then 1/(1 + deviation²) and `dqe` is not
+    used. In counting mode an electron is found with probability DQE(0) and located with an error whose transform is `mtf`: DQE is DQE(0) · MTF².
+    `noise` "none" records the expected image.
     """
 
     mtf: Response = Response(frequency=(0.0, 0.5), value=(1.0, 1.0))
@@ -40,6 +43,6 @@ class Camera:
     pixel: Literal["in the curves", "square"] = "in the curves"
     sampling: Literal[1, 2, 4] = 1
     model: Literal["effective", "events"] = "effective"
-    deposit: Literal["exponential", "landau"] = "exponential"
+    deposit: Literal["exponential", "moyal", "wald"] = "exponential"
     deposit_deviation: float = 1.0
     noise: Literal["poisson", "none"] = "poisson"

@@ -15,12 +15,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryowalk.core.errors import InputError, ShapeError
+from cryowalk.core.errors import InputError, ShapeError, UsageError
 from cryowalk.data.camera import Camera, Response
-from cryowalk.fourier.transform import to_fourier, to_real
-from cryowalk.microscope.detector_curves import is_flat, noise_transfer_of, require_camera, transfer
+from cryowalk.fourier.grids import frequency_grid
+from cryowalk.fourier.transform import resample, to_fourier, to_real
+from cryowalk.microscope.detector_curves import (
+    is_flat,
+    noise_transfer_of,
+    require_camera,
+    square_pixel_transfer,
+    transfer,
+)
+from cryowalk.microscope.detector_events import counts_in_law, located_events, summed_deposits
+from cryowalk.microscope.detector_flaws import Defects as Defects
+from cryowalk.microscope.detector_flaws import corrected as corrected
+from cryowalk.microscope.detector_flaws import defects as defects
+from cryowalk.microscope.detector_flaws import gain_reference as gain_reference
+from cryowalk.microscope.detector_flaws import require_same_size
 from cryowalk.microscope.detector_presets import CAMERAS as CAMERAS
-from cryowalk.numerics.poisson import binomial, poisson
+from cryowalk.microscope.detector_presets import tem_simulator_camera as tem_simulator_camera
+from cryowalk.numerics.poisson import poisson
 
 
 def record(expected: Float[Tensor, "*batch h w"], camera: Camera, *, generator: torch.Generator) -> Float[Tensor, "*batch h w"]:
@@ -49,12 +63,38 @@ def record(expected: Float[Tensor, "*batch h w"], camera: Camera, *, generator: 
     if not bool(torch.isfinite(expected.sum())) and not bool(torch.isfinite(expected).all()):
         raise InputError("the expected electrons per pixel must be finite", cause="an image divided by zero, or an overflow")
     if camera.noise == "none":
-        recorded = expected_image(expected, camera)
+        return expected_image(expected, camera)
+    if camera.model == "events":
+        recorded = _recorded_events(expected, camera, generator)
     else:
         before, after = _filters(camera, (expected.shape[-2], expected.shape[-1]), expected.dtype, expected.device)
         detected = counted(_filtered(expected, before), camera, generator=generator)
         recorded = _filtered(detected, after)
     return _with_readout_noise(recorded, camera, generator)
+
+
+def record_raw(
+    expected: Float[Tensor, "*batch h w"],
+    camera: Camera,
+    *,
+    gain_reference: Float[Tensor, "h w"],
+    defects: Defects | None = None,
+    generator: torch.Generator,
+) -> Float[Tensor, "*batch h w"]:
+    """An uncorrected frame of these expected electrons per pixel, output units: what `corrected` turns into `camera.record`'s on average.
+
+    In a counting camera the sensitivity 1/gain reference is the chance to count an electron, so that a raw count is a whole number; in an
+    integrating one it scales the signal.
+    """
+    require_same_size(expected, gain_reference)
+    if camera.mode == "counting":
+        raw = record(expected / gain_reference, camera, generator=generator)
+    else:
+        raw = record(expected, camera, generator=generator) / gain_reference
+    if defects is None:
+        return raw
+    require_same_size(expected, defects.value)
+    return torch.where(defects.is_defective, defects.value.to(raw), raw)
 
 
 def expected_image(expected: Float[Tensor, "*batch h w"], camera: Camera) -> Float[Tensor, "*batch h w"]:
@@ -69,20 +109,54 @@ def expected_image(expected: Float[Tensor, "*batch h w"], camera: Camera) -> Flo
 def counted(expected: Float[Tensor, "*batch h w"], camera: Camera, *, generator: torch.Generator) -> Float[Tensor, "*batch h w"]:
     """The electrons that are counted in each pixel: Poisson numbers, or with coincidence binomial ones.
 
-    In m raw frames a pixel expecting n electrons in each is hit in a frame with probability 1 − e^(−nA), A the coincidence area, and so counts
-    a binomial number of m · (1 − e^(−nA))/A on average. m is the mean of the image over `dose_rate`, times `frame_rate`.
+    `expected` are electrons that will be detected, DQE(0) of those that arrive. In each of m raw frames a cell of the coincidence area that expects
+    n of them counts one with probability 1 − e^(−n), so that it counts a binomial number, m · (1 − e^(−n)) on average; m is `raw_frames`.
     """
     if camera.mode != "counting" or camera.frame_rate is None or camera.dose_rate is None:
         return poisson(expected, generator=generator)
     images = expected.reshape(-1, *expected.shape[-2:])
-    area = camera.coincidence_area * camera.sampling**2
     result = torch.empty_like(images)
     for index, image in enumerate(images):
-        exposure = float(image.clamp_min(0).mean(dtype=torch.float64)) * camera.sampling**2 / camera.dose_rate  # s
-        frames = max(1, round(exposure * camera.frame_rate))
-        chance = -torch.expm1(image.clamp_min(0) * (-area / frames)) / area
-        result[index] = binomial(chance, trials=frames, generator=generator)
+        result[index] = counts_in_law(image, camera, raw_frames=_raw_frames_of(image, camera), generator=generator)
     return result.reshape(expected.shape)
+
+
+def raw_frames(electrons: float, camera: Camera) -> int:
+    """The number of raw frames in which this many electrons per camera pixel arrive: electrons/`dose_rate` · `frame_rate`, at least one.
+
+    Raises
+    ------
+    UsageError
+        If the camera's rates are not known.
+    """
+    if camera.frame_rate is None or camera.dose_rate is None:
+        raise UsageError(
+            "the number of raw frames needs the camera's frame rate and dose rate",
+            fix="dataclasses.replace(camera, frame_rate=…, dose_rate=…)",
+        )
+    return max(1, round(electrons / camera.dose_rate * camera.frame_rate))
+
+
+def _raw_frames_of(detected: Tensor, camera: Camera) -> int:
+    """The raw frames of an image of electrons that will be detected, of which DQE(0) times more arrived."""
+    mean = float(detected.clamp_min(0).mean(dtype=torch.float64))
+    return raw_frames(mean * camera.sampling**2 / camera.dqe.value[0], camera)
+
+
+def binned(images: Float[Tensor, "*batch h w"], factor: int) -> Float[Tensor, "*batch h2 w2"]:
+    """Images with `factor` × `factor` pixels made one by Fourier cropping: electrons are summed, and nothing above the new Nyquist is folded back.
+
+    Super-resolution frames become those of camera pixels with factor 2.
+
+    Raises
+    ------
+    ShapeError
+        If the sides are not multiples of the factor.
+    """
+    height, width = images.shape[-2:]
+    if factor < 1 or height % factor or width % factor:
+        raise ShapeError(f"binning by {factor} needs sides that are its multiples: got {height} × {width} (height × width)")
+    return resample(images, (height // factor, width // factor)) * factor**2
 
 
 def noise_transfer(camera: Camera) -> Response:
@@ -112,6 +186,30 @@ def _number_if_flat(factor: Tensor, dtype: torch.dtype, device: torch.device) ->
     return low if high - low <= 1e-12 * high else factor.to(device, dtype)
 
 
+def _recorded_events(expected: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
+    """The image of single electrons: summed deposits, or found events scaled to `gain` for each electron that arrived."""
+    size = (expected.shape[-2], expected.shape[-1])
+    curves = transfer(camera, size, dtype=expected.dtype, device=expected.device)
+    signal: Tensor | float = 1.0 if is_flat(camera.mtf) and camera.pixel != "square" else curves.signal
+    if camera.mode == "integrating":
+        arriving = expected if camera.pixel != "square" else _filtered(expected, _square(size, camera, expected))
+        spread = 1.0 if is_flat(camera.mtf) else curves.signal / _square(size, camera, expected)
+        return _filtered(summed_deposits(arriving, camera, generator=generator), spread) * camera.gain
+    detected = camera.dqe.value[0]
+    arriving = _filtered(expected, signal) * detected
+    if camera.frame_rate is None or camera.dose_rate is None:
+        return poisson(arriving, generator=generator) * (camera.gain / detected)
+    images = arriving.reshape(-1, *size)
+    found = [located_events(image, camera, raw_frames=_raw_frames_of(image, camera), generator=generator) for image in images]
+    return torch.stack(found).reshape(expected.shape) * (camera.gain / detected)
+
+
+def _square(size: tuple[int, int], camera: Camera, like: Tensor) -> Tensor:
+    """The transfer of the square pixel on the half spectrum; 1 where the camera's curves hold it already."""
+    kx, ky = frequency_grid(size, pixel_size=1 / camera.sampling, like=like)
+    return square_pixel_transfer(kx, ky) if camera.pixel == "square" else torch.ones_like(kx * ky)
+
+
 def _filtered(images: Tensor, factor: Tensor | float) -> Tensor:
     """The images with their spectra multiplied by the factor; a number needs no transform."""
     if isinstance(factor, float):
@@ -120,7 +218,7 @@ def _filtered(images: Tensor, factor: Tensor | float) -> Tensor:
 
 
 def _with_readout_noise(recorded: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
-    if camera.readout_noise == 0 or camera.noise == "none":
+    if camera.readout_noise == 0:
         return recorded
     noise = torch.randn(recorded.shape, generator=generator, dtype=recorded.dtype, device=generator.device)
     return recorded + camera.readout_noise * noise.to(recorded.device)

@@ -101,21 +101,27 @@ def square_pixel_response() -> Response:
     return _response(grid, np.abs(np.sinc(grid)))
 
 
-def rullgard_response(a: float, b: float, c: float, *, alpha: float, beta: float, pixels: float = 1.0) -> Response:
+def rullgard_response(a: float, b: float, c: float, *, alpha: float, beta: float, p: float = 1.0, q: float = 1.0) -> Response:
     """The modulation transfer of TEM-simulator's detector, a/(1 + αω²) + b/(1 + βω²) + c, divided by its value at zero, a + b + c.
 
-    ω is the spatial frequency in cycles per detector pixel; `pixels` is the number of detector pixels along a pixel of this camera (binning).
+    ω is the spatial frequency in cycles per detector pixel. With the exponents of its later versions 1/(1 + αω²) becomes
+    2^p y/(2 + (2^p − 2) y), y = (1 + αω²)^(−p), and the same with β and q.
 
     Source: Rullgård, Öfverstedt, Masich, Daneholt & Öktem, J. Microsc. 243, 234 (2011), detector section; TEM-simulator's manual, “detector”.
     """
-    total = a + b + c
-    require_positive("the sum mtf_a + mtf_b + mtf_c", total)
-    require_positive("pixels", pixels)
-    for name, value in (("mtf_alpha", alpha), ("mtf_beta", beta)):
+    total = require_positive("the sum mtf_a + mtf_b + mtf_c", a + b + c)
+    for name, value in (("mtf_alpha", alpha), ("mtf_beta", beta), ("mtf_p", p), ("mtf_q", q)):
         require_between(name, value, 0.0, math.inf)
-    grid = np.linspace(0, 1, 4 * _POINTS - 3)
-    squared = (grid / pixels) ** 2
-    return _response(grid, (a / (1 + alpha * squared) + b / (1 + beta * squared) + c) / total)
+    grid = np.linspace(0, math.sqrt(0.5), 4 * _POINTS - 3)
+    curve = a * _fall(grid, alpha, p) + b * _fall(grid, beta, q) + c
+    if curve.min() < 0:
+        raise UsageError("the modulation transfer of mtf_a, mtf_b and mtf_c falls below zero")
+    return _response(grid, curve / total)
+
+
+def _fall(grid: "NDArray[np.float64]", width: float, exponent: float) -> "NDArray[np.float64]":
+    y = (1 + width * grid**2) ** -exponent
+    return np.asarray(2**exponent * y / (2 + (2**exponent - 2) * y))
 
 
 def deposit_efficiency(deviation: float) -> float:

@@ -9,8 +9,11 @@ figures* for counting cameras at low dose rate, chosen by us, not measurements. 
 the makers'. No dose rate is set, so that there is no coincidence loss until you give one: `dataclasses.replace(CAMERAS["k3"], dose_rate=15.0)`.
 """
 
-from typing import Final
+import math
+from typing import Final, Literal
 
+from cryowalk.core.checks import require_between
+from cryowalk.core.errors import UsageError
 from cryowalk.data.camera import Camera, Response
 
 _HALVES = (0.0, 0.25, 0.5)  # cycles per pixel: 0, ½ and 1 Nyquist
@@ -50,3 +53,28 @@ CAMERAS: Final[dict[str, Camera]] = {
         mtf=_FALCON_4, dqe=Response(frequency=_HALVES, value=(0.92, 0.72, 0.50)), frame_rate=248.0, name="falcon4ec"
     ),
 }
+
+
+def tem_simulator_camera(
+    *, gain: float, dqe: float, use_quantization: Literal["yes", "no"], mtf: Response | None = None
+) -> Camera:
+    """TEM-simulator's detector: Poisson electrons, each with a deposit of inverse Gaussian law and variance 1/dqe − 1, blurred by the MTF, times the gain.
+
+    `use_quantization` “no” records the expected image. The modulation transfer comes from `detector_curves.rullgard_response`.
+
+    Source: Rullgård et al., J. Microsc. 243, 234 (2011), detector section; the program's detector component.
+    """
+    require_between("dqe", dqe, 1e-3, 1.0)
+    if use_quantization not in {"yes", "no"}:
+        raise UsageError(f"use_quantization is yes or no: got {use_quantization!r}")
+    return Camera(
+        mtf=mtf or Camera().mtf,
+        dqe=Response(frequency=(0.0, 0.5), value=(dqe, dqe)),
+        mode="integrating",
+        gain=gain,
+        model="events",
+        deposit="wald",
+        deposit_deviation=math.sqrt(1 / dqe - 1),
+        noise="poisson" if use_quantization == "yes" else "none",
+        name="tem_simulator",
+    )

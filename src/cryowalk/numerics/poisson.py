@@ -101,28 +101,29 @@ def _poisson_rows(mean: Any, counts: Any, seed: int, first: int, last: int) -> N
 
 
 @_compiled
-def _binomial_rows(chance: Any, trials: int, counts: Any, seed: int, first: int, last: int) -> None:  # noqa: PLR0917
-    """Rows `first` to `last` of `counts` of `trials` trials of this chance, the same way; rare chances count successes, common ones failures."""
+def _binomial_rows(chance: Any, trials: Any, counts: Any, seed: int, first: int, last: int) -> None:  # noqa: PLR0917
+    """Rows `first` to `last` of `counts`, the same way; rare chances count successes, common ones failures."""
     state = np.empty(4, dtype=np.uint64)
     for row in range(first, last):
         _started(state, seed, row)
         for column in range(chance.shape[1]):
+            tried = int(trials[row, column])
             p = min(max(float(chance[row, column]), 0.0), 1.0)
             rare = min(p, 1 - p)
             ratio = rare / (1 - rare)
             left = _uniform(state)
-            probability = math.exp(trials * math.log1p(-rare))
+            probability = math.exp(tried * math.log1p(-rare))
             number = 0
             if probability > 1e-280:
-                while left >= probability and number < trials:
+                while left >= probability and number < tried:
                     left -= probability
-                    probability *= ratio * (trials - number) / (number + 1)
+                    probability *= ratio * (tried - number) / (number + 1)
                     number += 1
             else:  # too many trials for the sum of probabilities: one by one
-                for _ in range(trials):
+                for _ in range(tried):
                     number += left < rare
                     left = _uniform(state)
-            counts[row, column] = number if p <= 0.5 else trials - number
+            counts[row, column] = number if p <= 0.5 else tried - number
 
 
 def poisson(mean: Float[Tensor, "*batch h w"], *, generator: torch.Generator) -> Float[Tensor, "*batch h w"]:
@@ -143,12 +144,15 @@ def poisson(mean: Float[Tensor, "*batch h w"], *, generator: torch.Generator) ->
     return _by_rows(mean, lambda *part: _poisson_rows(*part), generator)
 
 
-def binomial(chance: Float[Tensor, "*batch h w"], *, trials: int, generator: torch.Generator) -> Float[Tensor, "*batch h w"]:
-    """The number of successes in `trials` trials of these chances, in their dtype; chances are cut to [0, 1]."""
+def binomial(
+    chance: Float[Tensor, "*batch h w"], *, trials: Float[Tensor, "*batch h w"] | int, generator: torch.Generator
+) -> Float[Tensor, "*batch h w"]:
+    """The number of successes in `trials` trials of these chances, in their dtype; chances are cut to [0, 1]. Exact, as `poisson` is."""
+    number = torch.full_like(chance, float(trials)) if isinstance(trials, int) else trials.to(chance)
     if chance.device.type != "cpu":
-        count = torch.full_like(chance, float(trials))
-        return torch.binomial(count, chance.clamp(0, 1), generator=_on_device(generator, chance.device))
-    return _by_rows(chance, lambda a, b, *part: _binomial_rows(a, trials, b, *part), generator)
+        return torch.binomial(number, chance.clamp(0, 1), generator=_on_device(generator, chance.device))
+    rows = number.reshape(-1, number.shape[-1]).contiguous().numpy()
+    return _by_rows(chance, lambda p, counts, *part: _binomial_rows(p, rows, counts, *part), generator)
 
 
 def _by_rows(array: Tensor, fill: Callable[..., None], generator: torch.Generator) -> Tensor:
