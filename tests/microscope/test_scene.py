@@ -8,13 +8,27 @@ import torch
 
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data.atoms import Atoms
-from cryowalk.data.optics import Defocus, Optics
+from cryowalk.data.instrument import Gun, ObjectiveLens
+from cryowalk.data.optics import Aberrations, Defocus, Optics
 from cryowalk.data.volume import Volume
 from cryowalk.fourier.transform import to_fourier, to_real
 from cryowalk.geometry.rotations import matrix_from_euler
 from cryowalk.geometry.sampling import random_rotations
-from cryowalk.microscope.lens import contrast_transfer
-from cryowalk.microscope.simulate.scene import Scene, View, canvas_for, place_of, project_particles, transfer_layers
+from cryowalk.microscope.lens import antisymmetric_phase, contrast_transfer
+from cryowalk.microscope.simulate.scene import (
+    Canvas,
+    Layers,
+    Scene,
+    View,
+    canvas_for,
+    image_of_spectra,
+    place_of,
+    project_particles,
+    spectra_of,
+    transfer_for,
+    transfer_layers,
+    with_sheet,
+)
 from cryowalk.microscope.simulate.specimens import Source, conformers, even_fast, prepare_specimens
 from cryowalk.numerics.random import generator as generator_of
 
@@ -123,6 +137,37 @@ def test_nothing_wraps_round(specimens):
     bare = replace(canvas, size=SIZE)
     wrapped = bare.crop(transfer_layers(project_particles(scene, canvas=bare), OPTICS, defocus))
     assert float((wrapped - other).norm() / other.norm()) > 0.2
+
+
+@pytest.mark.parametrize("size", [(150, 182), (151, 183)])
+def test_the_lens_has_envelopes_aperture_and_odd_aberrations(size):
+    """The transfer on a canvas is the lens's own, with envelopes interpolated to 1e-4."""
+    optics = replace(OPTICS, aberrations=Aberrations(beam_tilt=(2e-3, -1e-3)))
+    gun, lens = Gun(energy_spread_ev=0.7, convergence=1.5e-4), ObjectiveLens(aperture=5e-3, aperture_edge=1e-3)
+    defocus = defocus_of(14000.0, 12000.0)
+    canvas = Canvas(size=size, inner=size, pixel_size=OPTICS.pixel_size)
+    transfer = transfer_for(canvas, optics, defocus, gun=gun, lens=lens)
+    exact = contrast_transfer(optics, defocus, size=size, gun=gun, lens=lens)
+    assert float((transfer.sine - exact).abs().max()) < 1e-4
+    quarter = replace(defocus, phase_shift=defocus.phase_shift + math.pi / 2)
+    assert float((transfer.cosine - contrast_transfer(optics, quarter, size=size, gun=gun, lens=lens)).abs().max()) < 1e-4
+    assert torch.allclose(transfer.odd.angle().double().sin(), antisymmetric_phase(optics, size=size).sin(), atol=1e-5)
+    finer = Canvas(size=(900, 1000), inner=size, pixel_size=OPTICS.pixel_size)
+    exact = contrast_transfer(optics, defocus, size=finer.size, gun=gun, lens=lens)
+    assert float((transfer_for(finer, optics, defocus, gun=gun, lens=lens).sine - exact).abs().max()) < 1e-4
+
+
+def test_a_sheet_lies_at_its_height():
+    """A sheet at height z is imaged with a defocus larger by z."""
+    sheet = torch.randn(150, 182, generator=generator_of(2))
+    defocus, height = defocus_of(9000.0, 8000.0), 700.0
+    canvas = Canvas(size=SIZE, inner=SIZE, pixel_size=OPTICS.pixel_size)
+    nothing = spectra_of(Layers(torch.zeros(SIZE), torch.zeros(SIZE)))
+    spectra = with_sheet(nothing, sheet, height=height, canvas=canvas, optics=OPTICS)
+    image = image_of_spectra(spectra, transfer_for(canvas, OPTICS, defocus), canvas=canvas)
+    own = replace(defocus, major=defocus.major + height, minor=defocus.minor + height)
+    expected = to_real(to_fourier(sheet) * contrast_transfer(OPTICS, own, size=SIZE).float(), width=SIZE[1])
+    assert torch.allclose(image, expected, atol=1e-4)
 
 
 def test_tilt_turns_places_and_poses_about_the_origin_pixel(specimens):

@@ -20,18 +20,23 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from cryowalk.data.instrument import Gun, ObjectiveLens
 from cryowalk.data.optics import Defocus, Optics
+from cryowalk.fourier.filters import unit_phase
 from cryowalk.fourier.grids import frequency_grid, radius_of
 from cryowalk.fourier.slices import FourierVolume, extract_slices
-from cryowalk.fourier.transform import to_fourier, to_real
-from cryowalk.microscope.lens import canvas_size, contrast_transfer
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum, to_real
+from cryowalk.microscope.aberrations import has_odd_terms, true_frequency
+from cryowalk.microscope.gun import coherence_envelope
+from cryowalk.microscope.lens import antisymmetric_phase, aperture, canvas_size, contrast_transfer, per_image
 from cryowalk.microscope.simulate.specimens import Specimens
 
 _BATCH_BYTES = 32 * 2**20  # of slices held at a time
 _COMPLEX_BYTES = 8
+_COARSE, _NODES = 8, 200  # the coherence envelope is computed at one frequency in eight, but at 200 at least along each axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,18 +151,110 @@ def project_particles(scene: Scene, *, canvas: Canvas, view: View | None = None)
     return Layers(sheets[0], None if view.is_flat else sheets[1])
 
 
-def transfer_layers(layers: Layers, optics: Optics, defocus: Defocus) -> Float[Tensor, "h w"]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """What the lens does to the two layers of a canvas, on its half spectrum: envelope · sin(χ + …), envelope · cos(χ + …), and the odd phases."""
+
+    sine: Float[Tensor, "h half"]
+    cosine: Float[Tensor, "h half"]
+    odd: Complex[Tensor, "h half"] | None = None
+
+
+def transfer_for(
+    canvas: Canvas, optics: Optics, defocus: Defocus, *, gun: Gun | None = None, lens: ObjectiveLens | None = None
+) -> Transfer:
+    """The lens at this defocus (that of the plane z = 0), float32; one serves all frames of a movie.
+
+    The envelopes of partial coherence vary slowly: they are computed on a coarse grid and interpolated, to 1e-4.
+    """
+    size = canvas.size
+    quarter = replace(defocus, phase_shift=defocus.phase_shift + math.pi / 2)
+    sine, cosine = (contrast_transfer(optics, one, size=size).float() for one in (defocus, quarter))
+    if gun is not None:
+        envelope = _smooth_envelope(canvas, optics, defocus, gun=gun, lens=lens or ObjectiveLens())
+        sine, cosine = sine.mul_(envelope), cosine.mul_(envelope)
+    if lens is not None and lens.aperture is not None:
+        passed = aperture(_radius(canvas, like=sine), optics=optics, lens=lens)
+        sine, cosine = sine.mul_(passed), cosine.mul_(passed)
+    odd = None
+    if has_odd_terms(optics.aberrations):
+        phase = antisymmetric_phase(optics, size=size, device=sine.device)
+        odd = torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
+    return Transfer(sine=sine, cosine=cosine, odd=odd)
+
+
+class LayerSpectra(NamedTuple):
+    """The spectra of `Layers`, phases about pixel 0."""
+
+    in_phase: Complex[Tensor, "h half"]
+    quadrature: Complex[Tensor, "h half"] | None
+
+
+def spectra_of(layers: Layers) -> LayerSpectra:
+    """The half spectra of both layers."""
+    quadrature = None if layers.quadrature is None else filtering_half_spectrum(layers.quadrature)
+    return LayerSpectra(filtering_half_spectrum(layers.in_phase), quadrature)
+
+
+def with_sheet(
+    spectra: LayerSpectra, sheet: Float[Tensor, "h w"], *, height: float, canvas: Canvas, optics: Optics
+) -> LayerSpectra:
+    """The spectra with a thin sheet of projected potential (V Å) at this height (Å) added."""
+    added = filtering_half_spectrum(sheet)
+    if height == 0 or spectra.quadrature is None:
+        return LayerSpectra(spectra.in_phase + added, spectra.quadrature)
+    kx, ky = frequency_grid(canvas.size, pixel_size=canvas.pixel_size, dtype=torch.float64, device=sheet.device)
+    turn = unit_phase(-0.5 * optics.wavelength * height * kx**2) * unit_phase(-0.5 * optics.wavelength * height * ky**2)
+    turn = turn.to(added.dtype)  # exp(iπλzk²)
+    return LayerSpectra(spectra.in_phase + added * turn.real, spectra.quadrature + added * turn.imag)
+
+
+def image_of_spectra(spectra: LayerSpectra, transfer: Transfer, *, canvas: Canvas) -> Float[Tensor, "h w"]:
+    """The image of these layers in the weak-phase limit, V Å, protein bright: I = I₀ (1 − 2 σₑ · image). The spectra are used up."""
+    total = spectra.in_phase.mul_(transfer.sine)
+    if spectra.quadrature is not None:
+        total += spectra.quadrature.mul_(transfer.cosine)
+    if transfer.odd is not None:
+        total = total.mul_(transfer.odd)
+    return filtered_image(total, width=canvas.size[1])
+
+
+def transfer_layers(
+    layers: Layers, optics: Optics, defocus: Defocus, *, gun: Gun | None = None, lens: ObjectiveLens | None = None
+) -> Float[Tensor, "h w"]:
     """The image of these layers in the weak-phase limit, V Å, protein bright: in phase ∗ sin(χ + …) + quadrature ∗ cos(χ + …).
 
-    I = I₀ (1 − 2 σₑ · image). The defocus is that of the plane z = 0.
+    I = I₀ (1 − 2 σₑ · image). The defocus is that of the plane z = 0; gun and lens add their envelopes, aperture and odd aberrations.
     """
     size = (layers.in_phase.shape[-2], layers.in_phase.shape[-1])
-    spectrum = to_fourier(layers.in_phase).mul_(contrast_transfer(optics, defocus, size=size).to(layers.in_phase.dtype))
-    if layers.quadrature is not None:
-        quarter = replace(defocus, phase_shift=defocus.phase_shift + math.pi / 2)
-        cosine = contrast_transfer(optics, quarter, size=size).to(layers.in_phase.dtype)
-        spectrum += to_fourier(layers.quadrature).mul_(cosine)
-    return to_real(spectrum, width=size[-1])
+    canvas = Canvas(size=size, inner=size, pixel_size=optics.pixel_size)
+    return image_of_spectra(spectra_of(layers), transfer_for(canvas, optics, defocus, gun=gun, lens=lens), canvas=canvas)
+
+
+def _radius(canvas: Canvas, *, like: Tensor) -> Float[Tensor, "h half"]:
+    """|k| on the canvas's half spectrum, 1/Å, as floats."""
+    return radius_of(*frequency_grid(canvas.size, pixel_size=canvas.pixel_size, like=like))
+
+
+def _smooth_envelope(
+    canvas: Canvas, optics: Optics, defocus: Defocus, *, gun: Gun, lens: ObjectiveLens
+) -> Float[Tensor, "h half"]:
+    """The coherence envelope on the half spectrum, from one value in `_COARSE` along each axis."""
+    height, width = canvas.size
+    half = width // 2 + 1
+    rows, columns = (min(side, max(side // _COARSE, _NODES)) for side in (height, half))
+    device = defocus.major.device
+    step = 1 / (height * canvas.pixel_size)
+    low, high = -(height // 2) * step, ((height - 1) // 2) * step
+    ky = torch.linspace(low, high, rows, dtype=torch.float64, device=device)[:, None]
+    kx = torch.linspace(0, (width // 2) / (width * canvas.pixel_size), columns, dtype=torch.float64, device=device)
+    kx, ky = true_frequency(kx, ky, optics=optics)
+    image = per_image(defocus)
+    coarse = coherence_envelope(kx, ky, optics=optics, defocus=image, gun=gun, lens=lens)
+    if has_odd_terms(optics.aberrations):  # the envelopes of k and −k differ, as in `lens.contrast_transfer` their mean is taken
+        coarse = (coarse + coherence_envelope(-kx, -ky, optics=optics, defocus=image, gun=gun, lens=lens)) / 2
+    fine = torch.nn.functional.interpolate(coarse[None, None], size=(height, half), mode="bilinear", align_corners=True)[0, 0]
+    return torch.roll(fine, -(height // 2), dims=0)  # rows begin at ky = 0
 
 
 def _batches(scene: Scene) -> Iterator[tuple[FourierVolume, Tensor]]:
