@@ -52,3 +52,15 @@ class MotionSettings:
         float | None, "direction of steepest ascent of the tilted film, rad from +x towards +y; random unless given"
     ] = None
     local_motion: Annotated[float, "standard deviation over the field of the smooth local movement by the end, Å"] = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContaminationSettings:
+    """What lies in and on the ice that nobody wants: numbers of each kind in a micrograph, and ranges that sizes are drawn from evenly."""
+
+    ice_crystals: Annotated[int, "number of ice crystals on the surface"] = 0
+    crystal_radius: Annotated[tuple[float, float], "smallest and largest radius of an ice crystal, Å"] = (150.0, 500.0)
+    ethane_drops: Annotated[int, "number of drops of ethane left on the surface"] = 0
+    drop_radius: Annotated[tuple[float, float], "smallest and largest radius of a drop, Å"] = (100.0, 400.0)
+    aggregates: Annotated[int, "number of clumps of denatured protein in the ice"] = 0
+    aggregate_residues: Annotated[tuple[int, int], "fewest and most residues of a clump"] = (500, 8000)
