@@ -22,7 +22,8 @@ class SliceAccumulator:
     """A working object that slices are added to, image by image in their order; its memory does not depend on how many there are.
 
     Every coefficient is multiplied by |k| in both sums: slices lie denser near the origin, and an average over a tap's reach would be drawn
-    there (at a tenth of Nyquist by several percent). The sums are the same for any number of threads on a CPU. On CUDA the order of additions is the hardware's.
+    there (at a tenth of Nyquist by several percent). With `stretch` above 1 matrices that lengthen vectors by that much may stand in place of rotations;
+    give coefficients that they take beyond Nyquist no weight. The sums are the same for any number of threads on a CPU. On CUDA the order of additions is the hardware's.
     """
 
     def __init__(
@@ -31,10 +32,11 @@ class SliceAccumulator:
         voxel_size: float,
         *,
         padding: float = PADDING,
+        stretch: float = 1.0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.grid: PaddedGrid = padded_grid(box, padding=padding)
+        self.grid: PaddedGrid = padded_grid(box, padding=padding, stretch=stretch)
         self.voxel_size = require_positive("voxel size", voxel_size, unit="Å")
         # Groups of four (real, imaginary, weight, nothing) are one aligned vector of the processor's.
         self.sums: Float[Tensor, "kz ky kx 4"] = torch.zeros((*self.grid.shape, 4), dtype=dtype, device=device)
@@ -87,6 +89,7 @@ class SliceAccumulator:
             "count": self.count,
             "box": self.grid.box,
             "size": self.grid.size,
+            "stretch": self.grid.stretch,
             "voxel_size": self.voxel_size,
         }
 
@@ -99,7 +102,7 @@ class SliceAccumulator:
         InputError
             If the parts do not fit together.
         """
-        grid = PaddedGrid(box=int(state["box"]), size=int(state["size"]))
+        grid = PaddedGrid(box=int(state["box"]), size=int(state["size"]), stretch=float(state.get("stretch", 1.0)))
         sums = torch.as_tensor(state["sums"])
         if tuple(sums.shape) != (*grid.shape, 4):
             raise InputError(f"the saved sums have the shape {tuple(sums.shape)}: a box of {grid.box} needs {(*grid.shape, 4)}")

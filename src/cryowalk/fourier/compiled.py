@@ -175,7 +175,7 @@ def _slabs(layers: Array, threads: int, grid: PaddedGrid) -> list[tuple[int, int
     for low, high in pairwise(cuts):
         if high > low:
             # A run is at most RUN steps long and its middle names its tile: it reaches no farther than the neighbouring layers.
-            reach = -(-math.ceil(RUN * grid.ratio / 2 + 3) // TILE)
+            reach = -(-math.ceil(RUN * grid.ratio * grid.stretch / 2 + 3) // TILE)
             first, last = layers[max(low - reach, 0)], layers[min(high + reach, count)]
             slabs.append((low * TILE, min(high * TILE, grid.shape[0]), int(first), int(last)))
     return slabs

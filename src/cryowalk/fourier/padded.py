@@ -19,10 +19,14 @@ from cryowalk.numerics.interpolation import THREE_TAPS, GriddingKernel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaddedGrid:
-    """The layout for images of `box` pixels: `size` is the side of the padded box, even."""
+    """The layout for images of `box` pixels: `size` is the side of the padded box, even.
+
+    `stretch` is how much farther than Nyquist the slices may reach: the largest factor by which a matrix in place of a rotation lengthens a vector.
+    """
 
     box: int
     size: int
+    stretch: float = 1.0
 
     @property
     def ratio(self) -> float:
@@ -32,7 +36,7 @@ class PaddedGrid:
     @property
     def margin(self) -> int:
         """The largest |ky| and |kz| kept, in steps of the padded spectrum: the reach of the images' coefficients and two more for the taps."""
-        return math.ceil(self.ratio * disk_reach(self.box)) + 2
+        return math.ceil(self.ratio * disk_reach(self.box) * self.stretch) + 2
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -136,19 +140,20 @@ def disk_points(box: int, *, device: torch.device | str | None = None) -> DiskPo
     return DiskPoints(kx=kx, ky=ky, place=rows * (box // 2 + 1) + kx, share=share, ramp=ramp)
 
 
-def padded_grid(box: int, *, padding: float) -> PaddedGrid:
+def padded_grid(box: int, *, padding: float, stretch: float = 1.0) -> PaddedGrid:
     """The layout for a box and the least padding; the side is rounded up to an even product of 2, 3 and 5, which transforms fast.
 
     Raises
     ------
     UsageError
-        If the padding lies outside 1 … 4.
+        If the padding lies outside 1 … 4, or the stretch outside 1 … 2.
     """
     require_between("padding", padding, 1.0, 4.0)
+    require_between("stretch", stretch, 1.0, 2.0)
     size = 2 * math.ceil(padding * box / 2)
     while not _has_small_factors(size):
         size += 2
-    return PaddedGrid(box=box, size=size)
+    return PaddedGrid(box=box, size=size, stretch=stretch)
 
 
 def _has_small_factors(number: int) -> bool:

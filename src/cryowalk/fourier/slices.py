@@ -36,11 +36,12 @@ class FourierVolume:
         return self.grid.box
 
 
-def prepare_volume(volume: Volume, *, padding: float = PADDING) -> FourierVolume:
+def prepare_volume(volume: Volume, *, padding: float = PADDING, stretch: float = 1.0) -> FourierVolume:
     """The map's spectrum, ready for `extract_slices`.
 
     `padding` widens the box before the transform, 1.5 to 4: a wider one interpolates better and takes more memory
-    (8 · (padding · box)³ / 2 bytes).
+    (8 · (padding · box)³ / 2 bytes). `stretch` is the largest factor by which a matrix in place of a rotation lengthens vectors; what it takes
+    beyond Nyquist comes from the other side of the spectrum, and is to be set to zero.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def prepare_volume(volume: Volume, *, padding: float = PADDING) -> FourierVolume
         If the padding is out of range.
     """
     box = require_cube("map to project", tuple(volume.voxels.shape))
-    grid = padded_grid(box, padding=padding)
+    grid = padded_grid(box, padding=padding, stretch=stretch)
     factor = grid.correction(purpose="interpolation", like=volume.voxels)
     corrected = volume.voxels * (slice_scale(grid, volume.voxel_size) * factor[:, None, None]) * factor[:, None] * factor
     return FourierVolume(coefficients=grid.from_box(corrected), grid=grid, voxel_size=volume.voxel_size)

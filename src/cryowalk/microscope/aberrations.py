@@ -193,13 +193,29 @@ def magnified(lab_from_particle: Float[Tensor, "*batch 3 3"], *, optics: Optics)
     """The matrices that take central slices where the camera sees them: Mᵀ on x and y of the lab, after the rotation.
 
     In place of rotations in `fourier.slices.extract_slices` (and where slices are put back): the slice's coefficient at k is then the map's at Rᵀ M k.
-    An image's coefficients are larger by `magnified_area`. The same rotations where M is the identity.
+    An image's coefficients are larger by `magnified_area`; those with |M k| beyond Nyquist are unknown (`magnified_reach`). The grid that is
+    read must allow for a `stretch` of `magnified_stretch`. The same rotations where M is the identity.
     """
     if is_magnified_evenly(optics.aberrations):
         return lab_from_particle
     m00, m01, m10, m11 = optics.aberrations.magnification
     matrix = [[m00, m10, 0.0], [m01, m11, 0.0], [0.0, 0.0, 1.0]]
     return torch.tensor(matrix, dtype=lab_from_particle.dtype, device=lab_from_particle.device) @ lab_from_particle
+
+
+def magnified_stretch(optics: Optics) -> float:
+    """The largest factor by which the magnification matrix lengthens a frequency, at least 1: its larger singular value."""
+    m00, m01, m10, m11 = optics.aberrations.magnification
+    square, area = (m00**2 + m01**2 + m10**2 + m11**2) / 2, m00 * m11 - m01 * m10
+    return max(1.0, math.sqrt(square + math.sqrt(max(square**2 - area**2, 0.0))))
+
+
+def magnified_reach(
+    kx: Float[Tensor, "*shape"], ky: Float[Tensor, "*other"], *, optics: Optics, limit: float
+) -> Float[Tensor, "*result"]:
+    """1 where the specimen's frequency |M k| seen at (kx, ky) is not above `limit` (1/Å), else 0."""
+    true_x, true_y = true_frequency(kx, ky, optics=optics)
+    return (true_x**2 + true_y**2 <= limit**2).to(true_x.dtype)
 
 
 def magnified_area(optics: Optics) -> float:

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryowalk.core.errors import CryowalkWarning, StateConflict
+from cryowalk.core.errors import CryowalkWarning, InputError, StateConflict
 from cryowalk.core.execution import Checkpoint, NoCheckpoint, Progress, SilentProgress, batches
 from cryowalk.data import HalfMaps, ParticleSet, Volume
 from cryowalk.fourier.accumulator import SliceAccumulator
 from cryowalk.fourier.shells import shell_correlation
+from cryowalk.microscope.aberrations import is_magnified_evenly, magnified, magnified_stretch
 from cryowalk.reconstruction.evenness import evening_weights
 from cryowalk.reconstruction.halves import halves_of
 from cryowalk.reconstruction.settings import ReconstructionSettings
@@ -60,7 +61,10 @@ class _Work:
         return 0 if self.particles.images is None else self.particles.images.image_shape[0]
 
     def empty(self, device: torch.device | str = "cpu") -> SliceAccumulator:
-        return SliceAccumulator(self.box, voxel_size=self.particles.pixel_size, padding=self.settings.padding, device=device)
+        stretch = max(magnified_stretch(optics) for optics in self.particles.optics)
+        return SliceAccumulator(
+            self.box, voxel_size=self.particles.pixel_size, padding=self.settings.padding, stretch=stretch, device=device
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -202,10 +206,23 @@ def _add(work: _Work, accumulator: SliceAccumulator, batch: Batch) -> None:
         evening=work.evening.to(batch.images.device),
         inverse_noise=None if work.inverse_noise is None else work.inverse_noise.to(batch.images.device),
     )
-    rotations = pose.lab_from_particle[batch.indices].to(found.weights)
+    rotations = _observed_rotations(work.particles, batch.indices).to(found.weights)
     shift = pose.shift[batch.indices].to(found.weights)
     for operator in work.symmetriser.inserted.to(rotations):
         accumulator.add(found.slices, found.weights, rotations @ operator, factor=found.factor, shift=-shift)
+
+
+def _observed_rotations(particles: ParticleSet, indices: Int[Tensor, " n"]) -> Float[Tensor, "n 3 3"]:
+    """Where the slices of these particles lie in the map: their rotations, with the magnification matrix of each one's optics group."""
+    if particles.pose is None:
+        raise InputError("the particles have no poses", fix="refine them first")
+    rotations = particles.pose.lab_from_particle[indices]
+    groups = particles.optics_index[indices]
+    for number, optics in enumerate(particles.optics):
+        if not is_magnified_evenly(optics.aberrations):
+            members = groups == number
+            rotations = torch.where(members[:, None, None], magnified(rotations, optics=optics), rotations)
+    return rotations
 
 
 def _state(work: _Work, sums: _Sums) -> Mapping[str, Any]:

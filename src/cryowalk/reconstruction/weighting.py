@@ -9,8 +9,10 @@ from torch import Tensor
 from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.data import Defocus, Optics, ParticleSet, Pose
 from cryowalk.fourier.filters import weights_on_spectrum
+from cryowalk.fourier.grids import frequency_grid
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.microscope.lens import contrast_transfer
+from cryowalk.microscope.aberrations import has_odd_terms, is_magnified_evenly, magnified_area, magnified_reach
+from cryowalk.microscope.lens import antisymmetric_factor, contrast_transfer
 from cryowalk.reconstruction.settings import ReconstructionSettings
 
 
@@ -33,8 +35,8 @@ def weighted_slices(
 ) -> WeightedSlices:
     """What images of the particles `indices` contribute, not yet moved to their particles' origins.
 
-    Premultiplied images carry one CTF already, so their factor is w. The weights w are `evening`, which all images share, times 1/σ² in each shell of
-    each optics group.
+    Odd aberrations are undone: X is multiplied by exp(−iρ). Premultiplied images carry one CTF already, so their factor is w. The weights w are
+    `evening`, which all images share, times 1/σ² in each shell of each optics group.
     """
     size = (images.shape[-2], images.shape[-1])
     slices = to_fourier(images)
@@ -43,7 +45,12 @@ def weighted_slices(
     for group in sorted(set(groups.tolist())):
         members, optics = (groups == group).nonzero().flatten(), particles.optics[group]
         chosen: slice | Tensor = slice(None) if len(members) == len(groups) else members.to(images.device)
+        if settings.ctf != "none" and has_odd_terms(optics.aberrations):
+            slices[chosen] *= antisymmetric_factor(optics, size=size, like=slices).conj()
         common = evening if inverse_noise is None else evening * weights_on_spectrum(inverse_noise[group], size=size)
+        if not is_magnified_evenly(optics.aberrations):
+            kx, ky = frequency_grid(size, pixel_size=optics.pixel_size, like=common)
+            common = common * magnified_reach(kx, ky, optics=optics, limit=0.5 / optics.pixel_size)
         if settings.ctf == "none":
             factor[chosen] = weights[chosen] = common
         else:
@@ -60,6 +67,8 @@ def _transfer(
 ) -> Float[Tensor, "n h half"]:
     # In float32, as the images are; the lens keeps phases in float64 whatever the defocus comes in.
     transfer = contrast_transfer(optics, defocus.to(torch.float32), size=size)
+    area = magnified_area(optics)
+    transfer = transfer if area == 1 else transfer * area
     return transfer.abs() if settings.ctf == "phase-flipped" else transfer
 
 
