@@ -35,13 +35,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """One conformation of one kind: its number among the sources, its coordinate (the hinge angle, rad), how often it occurs, and its radius, Å."""
+    """One conformation of one kind: its number among the sources, its coordinate (the hinge angle, rad), how often it occurs, its radius (Å) and mass (Da)."""
 
     source: int
     conformation: float
     weight: float
     radius: float
     name: str
+    mass: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,16 @@ def prepare_specimens(
         for angle, share in angles:
             volume, radius = _volume_of(source.structure, optics, angle=angle, room=(box, free), dress=dress)
             weight = share * source.weight / total
-            states.append(State(source=number, conformation=angle, weight=weight, radius=radius, name=source.name))
+            states.append(
+                State(
+                    source=number,
+                    conformation=angle,
+                    weight=weight,
+                    radius=radius,
+                    name=source.name,
+                    mass=_mass(source.structure),
+                )
+            )
             volumes.append(volume)
     references = tuple(prepare_volume(volume, padding=PADDING) for volume in volumes)
     return Specimens(states=tuple(states), volumes=tuple(volumes), references=references)
@@ -122,6 +132,18 @@ def conformers(spread: float, count: int) -> tuple[tuple[float, float], ...]:
 
 def _is_flexible(structure: Structure) -> bool:
     return not isinstance(structure, Atoms | Volume)
+
+
+def _mass(structure: Structure) -> float | None:
+    """The molecular mass of a structure with atoms, Da; that of a map is not known."""
+    import gemmi
+
+    if isinstance(structure, Volume):
+        return None
+    atoms = structure if isinstance(structure, Atoms) else structure(angle=0.0)
+    numbers, index = torch.unique(atoms.atomic_numbers, return_inverse=True)
+    weights = torch.tensor([gemmi.Element(number).weight for number in numbers.tolist()], dtype=torch.float64)
+    return float((weights[index] * atoms.occupancies.double().cpu()).sum())
 
 
 def _volume_of(
@@ -172,7 +194,10 @@ def _volume_of_map(volume: Volume, optics: Optics, *, room: tuple[int | None, in
             f"the map reaches {radius:.1f} Å from its origin voxel and does not fit into a box of {target} voxels",
             expected=f"a box of at least {needed} voxels",
         )
-    return Volume(voxels=resize(volume.voxels, (target, target, target)), voxel_size=volume.voxel_size), radius
+    move = (target // 2 - side // 2) * volume.voxel_size
+    x, y, z = volume.origin
+    voxels = resize(volume.voxels, (target, target, target))
+    return Volume(voxels=voxels, voxel_size=volume.voxel_size, origin=(x - move, y - move, z - move)), radius
 
 
 def even_fast(length: int) -> int:
