@@ -2,6 +2,7 @@
 
 import math
 
+import gemmi
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from cryowalk.core.errors import UsageError
 from cryowalk.fourier.grids import frequency_grid, frequency_radius
 from cryowalk.fourier.shells import shell_average, shell_frequency
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR, _gaussians
+from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR
 from cryowalk.microscope.support import (
     CARBON_MEAN_INNER_POTENTIAL,
     CarbonFilm,
@@ -24,6 +25,12 @@ from cryowalk.microscope.support import (
     graphene,
     mean_free_path,
 )
+
+
+def carbon_gaussians():
+    """Amplitudes and widths of the form factor of carbon, International Tables C, 4.3.2.2."""
+    table = gemmi.Element(6).c4322
+    return list(zip(table.a, table.b, strict=True))
 
 
 def seeded(seed=8):
@@ -100,8 +107,7 @@ def test_graphene_has_crisp_spots_at_its_lattice(azimuth):
     cell = math.sqrt(3) / 2 * 2.46**2
 
     def expected(k, structure):
-        amplitudes, widths = _gaussians(6)
-        f = sum(a * math.exp(-b * k**2 / 4) for a, b in zip(amplitudes, widths, strict=True))
+        f = sum(a * math.exp(-b * k**2 / 4) for a, b in carbon_gaussians())
         return VOLT_PER_SCATTERING_FACTOR * f * math.exp(-0.3 * k**2 / 4) * structure / cell
 
     assert inner == pytest.approx([expected(1 / 2.1304, 1)] * 6, rel=1e-3)
@@ -126,7 +132,7 @@ def test_graphene_is_the_sum_of_its_atoms():
         squared = ((atoms - torch.tensor([column * pixel, row * pixel], dtype=torch.float64)) ** 2).sum(dim=1)
         value = sum(
             (amplitude * 4 * math.pi / (width + b) * torch.exp(-4 * math.pi**2 * squared / (width + b))).sum().item()
-            for amplitude, width in zip(*_gaussians(6), strict=True)
+            for amplitude, width in carbon_gaussians()
         )
         assert shown[row, column].item() == pytest.approx(VOLT_PER_SCATTERING_FACTOR * value, rel=1e-4)
 

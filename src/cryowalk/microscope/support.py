@@ -11,7 +11,7 @@ from cryowalk.core.checks import require_positive
 from cryowalk.core.constants import AVOGADRO, ELECTRON_REST_ENERGY_KV, METRE, interaction_constant
 from cryowalk.core.errors import UsageError
 from cryowalk.fourier.grids import frequency_radius
-from cryowalk.fourier.transform import to_fourier, to_real
+from cryowalk.fourier.transform import to_real
 from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR, scattering_factor
 
 CARBON_MEAN_INNER_POTENTIAL = 9.09  # V, of evaporated carbon: Wanner et al., Ultramicroscopy 106, 341 (2006)
@@ -20,6 +20,7 @@ GRAPHENE_LATTICE = 2.46  # Å
 GOLD_LATTICE = 4.0782  # Å, face-centred cubic, four atoms a cell
 _CARBON, _GOLD = 6, 79
 _CARBON_MASS = 12.011  # g/mol
+_TABLE = 4096  # samples of the amplitude of carbon's grain along k
 _EDGE_SAMPLES = 4  # across a pixel, for the rim of a bead
 
 
@@ -49,9 +50,9 @@ def film_thickness(
         raise UsageError(f"the width of the hole's edge must be zero or above: got {film.edge} Å")
     centre = film.hole_centre or (size[1] * pixel_size / 2, size[0] * pixel_size / 2)
     x, y = (torch.arange(side, dtype=torch.float32, device=device) * pixel_size for side in reversed(size))
-    radius = torch.sqrt((x - centre[0]) ** 2 + (y[:, None] - centre[1]) ** 2)
-    position = ((radius - film.hole_radius) / max(film.edge, 1e-6) + 0.5).clamp_(0, 1)
-    return film.thickness * (0.5 - 0.5 * torch.cos(math.pi * position))
+    position = ((x - centre[0]) ** 2 + ((y - centre[1]) ** 2)[:, None]).sqrt_()
+    position.sub_(film.hole_radius).div_(max(film.edge, 1e-6)).add_(0.5).clamp_(0, 1)
+    return position.mul_(math.pi).cos_().sub_(1).mul_(-film.thickness / 2)
 
 
 def carbon_power(frequency: Float[Tensor, "*shape"], *, thickness: float) -> Float[Tensor, "*shape"]:
@@ -78,13 +79,29 @@ def carbon(size: tuple[int, int], *, pixel_size: float, film: CarbonFilm, genera
         If a length is not above zero.
     """
     thickness = film_thickness(film, size, pixel_size=pixel_size, device=generator.device)
-    grain = torch.randn(size, generator=generator, device=generator.device)
+    grain = to_real(_grain_spectrum(size, pixel_size=pixel_size, generator=generator), width=size[1])
+    return grain.mul_(torch.sqrt(thickness)).add_(thickness, alpha=CARBON_MEAN_INNER_POTENTIAL)
+
+
+def _grain_spectrum(size: tuple[int, int], *, pixel_size: float, generator: torch.Generator) -> Tensor:
+    """A random half spectrum of the grain of 1 Å of carbon, without a mean."""
+    height, width = size
     radius = frequency_radius(size, pixel_size=pixel_size, device=generator.device)
-    # E|F|² of an orthonormal transform is the density over the area of a pixel; the mean is the film's, not the grain's.
-    amplitude = torch.sqrt(carbon_power(radius, thickness=1.0)) / pixel_size
+    # The power is smooth in k: a table is exact to 1e-6, and five exponentials a pixel would cost more than the transform.
+    step = float(radius[height // 2, -1]) / _TABLE
+    nodes = torch.arange(_TABLE + 2, dtype=torch.float64, device=radius.device) * step
+    # E|F|² of an orthonormal transform is the density over the area of a pixel, one half of it in each of the real and imaginary parts.
+    table = torch.sqrt(carbon_power(nodes, thickness=1.0) / 2).float() / pixel_size
+    place = radius.div_(step)
+    index = place.long().clamp_(max=_TABLE)
+    amplitude = torch.lerp(table[index], table[1:][index], place.frac_())
+    # The way back to real space keeps the Hermitian half of the columns that are their own Friedel mates.
+    amplitude[:, 0] *= math.sqrt(2)
+    if width % 2 == 0:
+        amplitude[:, -1] *= math.sqrt(2)
     amplitude[0, 0] = 0
-    grain = to_real(to_fourier(grain).mul_(amplitude), width=size[1])
-    return grain.mul_(torch.sqrt(thickness)).add_(thickness * CARBON_MEAN_INNER_POTENTIAL)
+    noise = torch.randn(height, width // 2 + 1, 2, generator=generator, device=generator.device)
+    return torch.view_as_complex(noise.mul_(amplitude[..., None]))
 
 
 def graphene(
