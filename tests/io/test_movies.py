@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_and_keeps_the_old_movie(tmp_path, name, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["a.mrc", "a.tif"])
-@pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.3, 0.6, 0.76, 0.99])
 def test_a_movie_cut_off_ends_in_an_error_of_ours(tmp_path, name, keep):
     path = tmp_path / name
     write_movie(frames(4, (64, 64)), path, pixel_size=1.0)

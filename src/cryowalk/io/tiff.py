@@ -5,7 +5,9 @@ orientation tag says. So the rows of a file are put in reverse order (along the 
 is the same whether it came from MRC or TIFF, and coordinates mean the same in both.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -24,6 +26,7 @@ from cryowalk.io.mrc_header import decimal
 from cryowalk.io.opening import open_file
 
 TIFF_ENDINGS = {".tif", ".tiff"}
+TIFF_MAGIC = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
 Compression = Literal["none", "lzw", "deflate", "zstd"]
 ANGSTROM_PER_CENTIMETRE = 1e8
 LARGEST_CLASSIC = 2**32 - 2**26  # bytes; beyond it offsets no longer fit in the 32 bits of classic TIFF
@@ -134,27 +137,60 @@ def _resolution(pixel_size: float) -> tuple[tuple[int, int], tuple[int, int]]:
     return fraction, fraction
 
 
+class _Complaints(logging.Handler):
+    """What tifffile logs instead of raising: a chain of pages that leads nowhere is the sign of a file that was cut off."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self.told.append(record.getMessage())
+
+
+@contextmanager
+def open_tiff(path: Path) -> Iterator[Any]:
+    """A TIFF file opened by tifffile, whose troubles of any kind, raised or logged, end in one error of ours.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or no TIFF.
+    """
+    import tifffile
+
+    open_file(path).close()  # the errors of files that are not there
+    complaints, logger = _Complaints(), logging.getLogger("tifffile")
+    was_propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(complaints)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            yield tiff
+    except CryowalkError:
+        raise
+    except Exception as error:  # tifffile and its codecs raise whatever they stumble over
+        raise _damaged(path, str(error)) from error
+    finally:
+        logger.removeHandler(complaints)
+        logger.propagate = was_propagated
+    if complaints.told:
+        raise _damaged(path, complaints.told[0])
+
+
 class TiffMovieReader:
     """The frames of a TIFF movie, an `ImageSource` read as float32, rows put in our order; one page is inflated at a time."""
 
     def __init__(self, path: str | Path) -> None:
-        import tifffile
-
         self.path = Path(path)
-        open_file(self.path).close()  # the errors of files that are not there
-        try:
-            with tifffile.TiffFile(self.path) as tiff:
-                pages = list(tiff.pages)
-                first: Any = pages[0] if pages else None
-                self.count = len(pages)
-                shapes = {page.shape for page in pages}
-                self._pixel_size = None if first is None else _pixel_size(first)
-                self.sample_type = None if first is None else first.dtype
-                self.compression = 1 if first is None else int(first.compression)
-        except CryowalkError:
-            raise
-        except Exception as error:  # tifffile raises whatever its parsing stumbles over
-            raise _damaged(self.path, error) from error
+        with open_tiff(self.path) as tiff:
+            pages = list(tiff.pages)
+            first: Any = pages[0] if pages else None
+            self.count = len(pages)
+            shapes = {page.shape for page in pages}
+            self._pixel_size = None if first is None else _pixel_size(first)
+            self.sample_type = None if first is None else first.dtype
+            self.compression = 1 if first is None else int(first.compression)
         if not self.count:
             raise InputError("the TIFF file holds no image", file=self.path, cause="an interrupted writing", fix="fetch it again")
         self.image_shape = _common_shape(shapes, self.path)
@@ -185,17 +221,12 @@ class TiffMovieReader:
         InputError
             If a position is out of range, a page is damaged, or a value is not finite.
         """
-        import tifffile
-
         places = [int(index) for index in indices]
         require_places(places, self.count, self.path)
         frames = torch.empty((len(places), *self.image_shape), dtype=torch.float32)
-        try:
-            with tifffile.TiffFile(self.path) as tiff:
-                for target, place in zip(frames, places, strict=True):
-                    target.numpy()[...] = upside_down(tiff.pages[place].asarray())
-        except Exception as error:  # tifffile and its codecs raise whatever they stumble over
-            raise _damaged(self.path, error) from error
+        with open_tiff(self.path) as tiff:
+            for target, place in zip(frames, places, strict=True):
+                target.numpy()[...] = upside_down(tiff.pages[place].asarray())
         if places:
             check_values(frames, places, self.path, what="frame")
         return frames
@@ -241,9 +272,9 @@ def _pixel_size(page: Any) -> float | None:
     return size if 0.02 <= size <= 1000 else None  # 72 dots per inch is no pixel size
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def _damaged(path: Path, trouble: str) -> InputError:
     return InputError(
-        f"the TIFF file cannot be read: {printable(error)}",
+        f"the TIFF file cannot be read: {printable(trouble)}",
         file=path,
         cause="an interrupted copy, a full disk, or another format under this name",
         fix="fetch or write the file again",
