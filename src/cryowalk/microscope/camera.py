@@ -9,6 +9,7 @@ Source: Vulović et al., J. Struct. Biol. 183, 19 (2013), section 2.4 (there wit
 Henderson, Ultramicroscopy 147, 156 (2014).
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -83,12 +84,13 @@ def record_raw(
 ) -> Float[Tensor, "*batch h w"]:
     """An uncorrected frame of these expected electrons per pixel, output units: what `corrected` turns into `camera.record`'s on average.
 
-    In a counting camera the sensitivity 1/gain reference is the chance to count an electron, so that a raw count is a whole number; in an
-    integrating one it scales the signal.
+    Where the recorded pixels are counts (a counting camera that follows events, or whose curves are flat) the sensitivity 1/gain reference is the
+    chance to count an electron, so that a raw pixel is a whole number; elsewhere it scales the signal.
     """
     require_same_size(expected, gain_reference)
-    if camera.mode == "counting":
-        raw = record(expected / gain_reference, camera, generator=generator)
+    if camera.mode == "counting" and (camera.model == "events" or (is_flat(camera.mtf) and is_flat(camera.dqe))):
+        arriving = expected_image(expected, replace(camera, gain=1.0))
+        raw = record(arriving / gain_reference, replace(camera, mtf=Camera().mtf, pixel="in the curves"), generator=generator)
     else:
         raw = record(expected, camera, generator=generator) / gain_reference
     if defects is None:

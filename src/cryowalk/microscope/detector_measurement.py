@@ -153,14 +153,10 @@ def gain_of_flats(flats: Float[Tensor, "n h w"], *, dose: float) -> float:
 def gain_over_efficiency(flats: Float[Tensor, "n h w"]) -> float:
     """Noise power near zero frequency over the mean, gain/DQE(0): all that flat fields tell about the gain when the dose is not known.
 
-    From pixels summed 16 × 16: a blurred image's single pixels vary less, because neighbours share electrons.
+    From frequencies up to a sixteenth of a cycle per pixel, not from the variance of single pixels: in a blurred image these vary less, because
+    neighbours share electrons.
     """
-    if len(flats) < 2:
-        raise ShapeError("the noise of flat fields needs two of them at least")
-    size = 16 if min(flats.shape[-2:]) >= 64 else 4
-    noise = (flats - flats.mean(0)).double() * math.sqrt(len(flats) / (len(flats) - 1))
-    sums = torch.nn.functional.avg_pool2d(noise[:, None], size) * size**2
-    return float(sums.square().mean() / size**2 / flats.double().mean())
+    return noise_power_spectrum(flats, bins=8).value[0] / float(flats.double().mean())
 
 
 def gain_reference_of_flats(flats: Float[Tensor, "n h w"]) -> Float[Tensor, "h w"]:

@@ -2,7 +2,8 @@
 
 The MTF curves of K2, Falcon 3 EC and Falcon 4 EC at 300 kV are points of the tables that RELION distributes (`mtf_k2_300kV.star`,
 `mtf_falcon3EC_300kV.star`, `mtf_falcon4EC_300kV.star`; K2 from McMullan et al., Ultramicroscopy 147, 156 (2014)), that of K3 of Gatan's table for
-standard resolution (`mtf_k3_standard_300kV_FL2.star`).
+standard resolution (`mtf_k3_standard_300kV_FL2.star`). The Falcons' tables end at 0.492 cycles per pixel and are continued to Nyquist along their last
+step.
 
 The DQE figures at 0, ½ and 1 Nyquist: Falcon 4's are those of the manufacturer's data sheet (Falcon 4i, 300 kV); those of the others are *typical
 figures* for counting cameras at low dose rate, chosen by us, not measurements. Put your own camera's curve in where it matters. Raw frame rates are
@@ -30,15 +31,15 @@ _K3 = Response(
 )  # fmt: skip
 _FALCON_3 = Response(
     frequency=(0.0, 0.03125, 0.0625, 0.09375, 0.125, 0.15625, 0.1875, 0.21875, 0.25, 0.28125, 0.3125, 0.34375, 0.375, 0.40625,
-               0.4375, 0.46875, 0.492188),
+               0.4375, 0.46875, 0.492188, 0.5),
     value=(1.0, 0.988034, 0.955450, 0.910734, 0.853789, 0.791222, 0.720315, 0.647962, 0.572374, 0.500037, 0.434696, 0.365578,
-           0.298471, 0.240658, 0.196866, 0.164686, 0.151788),
+           0.298471, 0.240658, 0.196866, 0.164686, 0.151788, 0.147000),
 )  # fmt: skip
 _FALCON_4 = Response(
     frequency=(0.0, 0.03125, 0.0625, 0.09375, 0.125, 0.15625, 0.1875, 0.21875, 0.25, 0.28125, 0.3125, 0.34375, 0.375, 0.40625,
-               0.4375, 0.46875, 0.492188),
+               0.4375, 0.46875, 0.492188, 0.5),
     value=(1.0, 0.983908, 0.950609, 0.904637, 0.835400, 0.774531, 0.699723, 0.607128, 0.534836, 0.455116, 0.382951, 0.318573,
-           0.247847, 0.198794, 0.154657, 0.117609, 0.092640),
+           0.247847, 0.198794, 0.154657, 0.117609, 0.092640, 0.083114),
 )  # fmt: skip
 
 CAMERAS: Final[dict[str, Camera]] = {
