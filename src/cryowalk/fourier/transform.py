@@ -134,16 +134,16 @@ def filtered_image(spectrum: Complex[Tensor, "*batch h half"], *, width: int) ->
 
 
 def transform_rows(rows: Complex[Tensor, "*batch n"], *, direction: Literal["forward", "inverse"]) -> Complex[Tensor, "*batch n"]:
-    """The spectrum of every row (or back), unshifted, phases about pixel 0; the way back divides by n.
+    """Σ f(x) e^(∓2πi k·x/n) of every row, unshifted, phases about pixel 0; there and back is n times the row.
 
-    One step of a transform that its caller arranges for the cache (`microscope.multislice_compiled`).
+    One step of a transform that its caller arranges for the cache, and scales (`microscope.multislice_compiled`).
     """
-    return torch.fft.fft(rows) if direction == "forward" else torch.fft.ifft(rows)
+    return torch.fft.fft(rows) if direction == "forward" else torch.fft.ifft(rows, norm="forward")
 
 
 def transform_real_rows(rows: Tensor, *, direction: Literal["forward", "inverse"], width: int) -> Tensor:
     """The half spectrum of every real row of `width` pixels (or back), as `transform_rows`."""
-    return torch.fft.rfft(rows, n=width) if direction == "forward" else torch.fft.irfft(rows, n=width)
+    return torch.fft.rfft(rows, n=width) if direction == "forward" else torch.fft.irfft(rows, n=width, norm="forward")
 
 
 def resize(array: Float[Tensor, "*batch w"], size: int | tuple[int, ...]) -> Float[Tensor, "*shape w2"]:

@@ -124,5 +124,5 @@ def no_slices() -> ShapeError:
 
 
 def _power(spectrum: Tensor) -> Tensor:
-    """Mean intensity of the wave that has this orthonormal spectrum."""
-    return (spectrum.real**2 + spectrum.imag**2).mean(dim=(-2, -1))
+    """Mean intensity of the wave that has this spectrum."""
+    return (spectrum.real**2 + spectrum.imag**2).mean(dim=(-2, -1)) / (spectrum.shape[-2] * spectrum.shape[-1])

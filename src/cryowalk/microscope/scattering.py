@@ -4,14 +4,16 @@ All four take slices of projected potential and give the wave referred to the pl
 stand for another.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
+import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.checks import require_between, require_cube, require_positive
-from cryowalk.core.errors import UsageError
+from cryowalk.core.errors import ShapeError, UsageError
 from cryowalk.data.optics import Optics
 from cryowalk.data.pose import Pose
 from cryowalk.data.volume import Volume
@@ -19,6 +21,9 @@ from cryowalk.fourier.filters import shift_phases
 from cryowalk.fourier.slices import extract_slices, prepare_volume
 from cryowalk.fourier.transform import filtering_transform, to_real
 from cryowalk.microscope.multislice import free_space, multislice_by_definition, no_slices, phase_strength, transmission
+from cryowalk.microscope.slicing import slices_of_volume
+
+__all__ = ["Scattering", "exit_wave", "project", "slices_of_volume"]
 
 Scattering = Literal["weak_phase", "phase_grating", "ewald", "multislice"]
 
@@ -58,23 +63,24 @@ def exit_wave(
       of Nyquist is cut away.
 
     A complex slice has an absorbing potential as its imaginary part; then let the amplitude contrast of the optics be 0. Only a few fields are
-    held at a time when the slices come one by one.
+    held at a time when the slices come one by one. Gradients reach the slices. On a CPU in single precision, and where none is asked for,
+    multislice is compiled (`multislice_compiled`, the same to rounding).
 
     Raises
     ------
     UsageError
         If there is no such method, or the thickness, the pixel size or the amplitude contrast cannot be meant.
     ShapeError
-        If there are no slices.
+        If there are no slices, or they differ in shape.
 
     Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 5 and 6; DeRosier, Ultramicroscopy 81, 83 (2000).
     """
     require_positive("slice thickness", slice_thickness, unit="Å")
     require_positive("pixel size", optics.pixel_size, unit="Å")
     require_between("amplitude contrast", optics.amplitude_contrast, -1.0, 1.0)
-    each = slices.unbind(-3) if isinstance(slices, Tensor) else slices
+    each = _checked(slices.unbind(-3) if isinstance(slices, Tensor) and slices.ndim > 2 else slices)
     if method == "multislice":
-        return multislice_by_definition(each, optics=optics, slice_thickness=slice_thickness).wave
+        return _multislice(each, optics=optics, slice_thickness=slice_thickness)
     if method == "ewald":
         return 1 + 1j * phase_strength(optics) * _curved_sum(each, optics=optics, slice_thickness=slice_thickness)
     if method == "phase_grating":
@@ -82,6 +88,35 @@ def exit_wave(
     if method == "weak_phase":
         return 1 + 1j * phase_strength(optics) * _plain_sum(each)
     raise UsageError(f"there is no scattering model {method!r}", expected="weak_phase, phase_grating, ewald or multislice")
+
+
+def _checked(slices: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The slices, known to be images of one shape."""
+    first: Tensor | None = None
+    for potential in slices:
+        first = potential if first is None else first
+        if potential.ndim < 2 or potential.shape != first.shape:
+            raise ShapeError(
+                f"slices must be images of one shape: got {tuple(potential.shape)} after {tuple(first.shape)}",
+                expected="[*batch, slices, h, w], or one [*batch, h, w] after the other",
+            )
+        yield potential
+    if first is None:
+        raise no_slices()
+
+
+def _multislice(slices: Iterator[Tensor], *, optics: Optics, slice_thickness: float) -> Tensor:
+    """Multislice, compiled where that applies."""
+    first = next(slices)
+    everything = chain([first], slices)
+    is_plain = (
+        first.dtype == torch.float32 and first.device.type == "cpu" and not (first.requires_grad and torch.is_grad_enabled())
+    )
+    if is_plain and not torch.compiler.is_compiling():
+        from cryowalk.microscope.multislice_compiled import multislice_compiled
+
+        return multislice_compiled(everything, optics=optics, slice_thickness=slice_thickness)
+    return multislice_by_definition(everything, optics=optics, slice_thickness=slice_thickness).wave
 
 
 def _plain_sum(slices: Iterable[Tensor]) -> Tensor:
