@@ -76,9 +76,8 @@ def test_gain_dose_edge_and_flat_fields_give_the_dqe_that_was_set(generator):
     """The whole measurement, as a facility does it: an edge for the MTF, flat fields for the noise, a known dose for the gain."""
     dose = 200.0
     flats = record(torch.full((6, 768, 768), dose), CURVED, generator=generator)
-    blade = slanted_edge((1024, 96), angle=math.radians(4))
-    edges = record((blade * dose).expand(200, 1024, 96), CURVED, generator=generator).mean(0)
-    _, k, measured = curve_of(edges, reach=12)
+    edge = record(slanted_edge((1200, 180), angle=math.radians(4)) * 2e5, CURVED, generator=generator)
+    _, k, measured = curve_of(edge, reach=40)
     mtf = measured / torch.sinc(k)
     # The filter acts on pixels: what a sharp edge has beyond Nyquist was folded back before it, and meets the curve at a wrong frequency.
     low = k < 0.5
@@ -89,7 +88,7 @@ def test_gain_dose_edge_and_flat_fields_give_the_dqe_that_was_set(generator):
     dqe = measured_dqe(Response(frequency=tuple(k.tolist()), value=tuple(mtf.tolist())), noise, gain=gain, dose=dose)
     ratio = torch.tensor(dqe.value) / response_at(CURVED.dqe, torch.tensor(dqe.frequency))
     assert (ratio - 1).abs().mean() < 0.02
-    assert (ratio - 1).abs().max() < 0.05
+    assert (ratio - 1)[1:].abs().max() < 0.03  # the first ring has only some thousand coefficients
 
 
 def test_what_is_no_edge_is_refused():
