@@ -19,8 +19,12 @@ from cryowalk.microscope.simulate.particles import simulate_particles
 from cryowalk.microscope.specimen import hinge, potential
 from cryowalk.numerics.random import generator as generator_of
 
+# Small boxes are quick, and what leaves them is lost, as it should be.
+pytestmark = pytest.mark.filterwarnings("ignore:the CTF of .* aliases")
 OPTICS = Optics(pixel_size=2.7)
-SMALL = ParticleSimulationSettings(count=20, box=32, batch=8)
+SMALL = ParticleSimulationSettings(
+    count=20, box=32, batch=8, noise="ice"
+)  # drawn noise; the microscope's is tested in test_recorded_particles
 
 
 class Sink:

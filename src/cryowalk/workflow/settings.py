@@ -14,7 +14,13 @@ class WalkSettings:
         float | None,
         "pixel size, Å; without it a molecule gets a box of one and a half times its diameter, and a map keeps its field of view",
     ] = None
-    snr: Annotated[float, "signal-to-noise ratio of the simulated images (ratio of variances)", ("above", 0)] = 0.1
+    dose: Annotated[float, "electrons that make each simulated image, e⁻/Å²", ("above", 0)] = 50.0
+    camera: Annotated[str, "camera that counts them: a preset, such as ideal, k3 or falcon4ec"] = "k3"
+    snr: Annotated[
+        float | None,
+        "signal-to-noise ratio of the simulated images (ratio of variances), with drawn noise in place of the microscope's",
+        ("above", 0),
+    ] = None
     pose_error_degrees: Annotated[
         float, "standard deviation of the angle put on each axis of the perturbed poses, degrees", ("min", 0), ("max", 90)
     ] = 2.0

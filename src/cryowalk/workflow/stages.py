@@ -1,6 +1,6 @@
 """Stages with files at both ends, shared by the commands and the walk: each works in a job's directory and goes on where a killed run stopped."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,17 @@ MAP_NAME = "run_class001.mrc"
 Specimen: TypeAlias = Atoms | Volume | Callable[..., Atoms]
 
 
+def read_specimens(
+    *, structures: Sequence[Path], map_file: Path | None, voxel_size: float | None = None
+) -> Specimen | list[Specimen]:
+    """One specimen, as `read_specimen` gives it, or the list of those of several structure files."""
+    if len(structures) < 2:
+        return read_specimen(structure=structures[0] if structures else None, map_file=map_file, voxel_size=voxel_size)
+    if map_file is not None:
+        raise UsageError("both structures and a map were given", fix="give --structure or --map, not both")
+    return [read_atoms(structure) for structure in structures]
+
+
 def read_specimen(*, structure: Path | None, map_file: Path | None, voxel_size: float | None = None) -> Specimen:
     """The specimen to simulate: atoms of a structure file, a map, or, when neither is given, the procedural molecule as a function of its hinge angle.
 
@@ -61,11 +72,11 @@ def is_constant(volume: Volume) -> bool:
 
 
 def simulate_particle_files(
-    job: Job, specimen: Specimen, optics: Optics, settings: ParticleSimulationSettings, *, seed: int
+    job: Job, specimen: Specimen | Sequence[Specimen], optics: Optics, settings: ParticleSimulationSettings, *, seed: int
 ) -> tuple[ParticleSet, Truth]:
     """Particles and their truth, written as particles.mrcs, particles.star, truth.star, truth_map.mrc and, for atoms, specimen.cif.
 
-    The noise of an image depends on the seed and its number alone, so a stopped run goes on at the first image that is not on disk.
+    Of several specimens each has a truth_class001.mrc and so on. The noise of an image depends on the seed and its number alone, so a stopped run goes on at the first image that is not on disk.
     """
     shape = (settings.box, settings.box)
     job.require_space(settings.count * FLOAT_BYTES * settings.box**2)
@@ -81,6 +92,12 @@ def simulate_particle_files(
     star = job.path("particles.star")
     particles = particles.with_images(MrcStackReader(stack), image_names(stack, settings.count, star=star))
     write_particles(particles, star)
+    _write_truth_files(job, truth)
+    return read_particles(star), read_truth(job.path("truth.star"))
+
+
+def _write_truth_files(job: Job, truth: Truth) -> None:
+    """Write truth.star and the map, the atoms and the maps of the classes that it names."""
     files: dict[str, Path | None] = {"volume_file": None, "atoms_file": None}
     if truth.volume is not None:
         files["volume_file"] = job.path("truth_map.mrc")
@@ -88,8 +105,10 @@ def simulate_particle_files(
     if truth.atoms is not None:
         files["atoms_file"] = job.path("specimen.cif")
         write_atoms(truth.atoms, job.path("specimen.cif"))
-    write_truth(truth, job.path("truth.star"), **files)
-    return read_particles(star), read_truth(job.path("truth.star"))
+    class_files = [job.path(f"truth_class{number:03d}.mrc") for number in range(1, len(truth.class_volumes) + 1)]
+    for volume, file in zip(truth.class_volumes, class_files, strict=True):
+        write_map(volume, file)
+    write_truth(truth, job.path("truth.star"), **files, class_files=class_files)
 
 
 def _images_on_disk(stack: Path, shape: tuple[int, int], count: int) -> int:

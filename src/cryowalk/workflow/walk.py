@@ -1,4 +1,4 @@
-"""The walk: structure → images → half maps → scores → report; or real particles with poses → half maps → FSC → report.
+"""The walk: structure → gun, ice, lens, camera → images → half maps → scores → report; or real particles with poses → half maps → FSC → report.
 
 Each stage is a job of its own in a sub-directory, so a walk that was killed goes on with the stage it was in. Later stages join as they land.
 """
@@ -24,6 +24,7 @@ from cryowalk.io.star import StarBlock, write_star
 from cryowalk.io.star_numbers import exact_texts, integer_texts
 from cryowalk.io.truth import read_truth
 from cryowalk.microscope.settings import ParticleSimulationSettings
+from cryowalk.microscope.simulate.parameters import check_settings
 from cryowalk.reconstruction.settings import ReconstructionSettings
 from cryowalk.validation.masks import spherical_mask
 from cryowalk.validation.scores import score
@@ -75,13 +76,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """What a walk ends with: the scores, and what the report shows, by label."""
+    """What a walk ends with: the scores, and what the report shows, by label; `simulation` is how its data were made, if they were."""
 
     scores: Mapping[str, float | int | str]
     results: Mapping[str, Result]
     particles: ParticleSet
     truth: Truth | None = None
     symmetry: str = "C1"
+    simulation: ParticleSimulationSettings | None = None
 
 
 def walk(job: Job, inputs: WalkInputs, settings: WalkSettings, *, seed: int, execution: Execution) -> Walked:
@@ -147,7 +149,10 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
         pixel_size = settings.pixel_size or fitting_pixel_size(atoms, box=settings.box)
     mask_radius(settings, box=settings.box, voxel_size=pixel_size)  # a wrong one is told before anything is computed
     optics = Optics(pixel_size=pixel_size)
-    simulation = ParticleSimulationSettings(count=settings.count, box=settings.box, snr=settings.snr)
+    simulation = ParticleSimulationSettings(
+        count=settings.count, box=settings.box, snr=settings.snr, dose=settings.dose, camera=settings.camera
+    )
+    check_settings(simulation)  # as is a wrong choice here
     simulated = stages.run(
         SIMULATE,
         "simulate particles",
@@ -170,13 +175,18 @@ def _from_specimen(stages: _Stages, inputs: WalkInputs, settings: WalkSettings) 
         "perturbed poses": _reconstructed(stages, PERTURBED_POSES, turned, settings, truth=truth.volume),
     }
     scores = _common_scores(particles, pixel_size)
-    scores["snr"] = settings.snr
+    if truth.snr is not None:
+        scores["snr"] = truth.snr
+    if truth.dose is not None:
+        scores["dose_electrons_per_square_angstrom"] = truth.dose
     for label, suffix in (("true poses", ""), ("perturbed poses", "_perturbed_poses")):
         found = {**score(results[label].full, truth, mask=results[label].mask), **_half_map_scores(results[label])}
         scores |= {name + suffix: value for name, value in found.items()}
     pose_scores = score(turned, truth)
     scores |= {f"{name}_perturbed_poses": value for name, value in pose_scores.items() if name.startswith(("pose_", "shift_"))}
-    return Walked(scores=scores, results=results, particles=particles, truth=truth, symmetry=settings.symmetry)
+    return Walked(
+        scores=scores, results=results, particles=particles, truth=truth, symmetry=settings.symmetry, simulation=simulation
+    )
 
 
 def _from_particles(stages: _Stages, star: Path, settings: WalkSettings) -> Walked:

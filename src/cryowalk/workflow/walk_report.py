@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from cryowalk.core.units import MICROMETRE, MILLIRADIAN
 from cryowalk.data import ImageStack, Provenance, Volume
 from cryowalk.fourier.filters import low_pass
 from cryowalk.view import Report, fsc, guinier, images, isosurface, projections, slices, viewing_directions
@@ -27,7 +28,39 @@ def walk_report(walked: Walked, provenance: Provenance) -> Report:
         if result.to_truth is not None:
             curves[f"to the truth, {label}"] = result.to_truth
     report = report.with_section("Resolution", _resolution_words(walked), fsc(curves), guinier(maps))
-    return report.with_section("Particles", *_particle_parts(walked))
+    report = report.with_section("Particles", *_particle_parts(walked))
+    making = _making(walked)
+    return report.with_section("How the data were made", making) if making else report
+
+
+def _making(walked: Walked) -> str:
+    """What the simulation did, in words; nothing for data that were given."""
+    if walked.simulation is None:
+        return ""
+    choices, optics = walked.simulation, walked.particles.optics[0]
+    low, high = (defocus / MICROMETRE for defocus in choices.defocus_range)
+    words = (
+        f"Simulated at {optics.voltage_kv:g} kV, Cs {optics.spherical_aberration_mm:g} mm, {100 * optics.amplitude_contrast:g} % "
+        f"amplitude contrast, underfocus {low:g} to {high:g} μm, in all orientations. "
+    )
+    if choices.snr is not None:
+        return (
+            words + f"The noise was drawn, with the rise of ice at low frequency, for a signal-to-noise ratio of {choices.snr:g}."
+        )
+    gun = (
+        f"The gun has an energy spread of {choices.energy_spread_ev:g} eV (standard deviation) and a convergence of "
+        f"{choices.convergence / MILLIRADIAN:g} mrad; the lens a Cc of {choices.chromatic_aberration_mm:g} mm. "
+    )
+    ice = (
+        f"The molecules stand in {choices.ice_thickness:g} Å of ice, which they displace, whose structure the lens images too, and "
+        "which moves in the beam; inelastically scattered electrons are stopped by a slit. "
+    )
+    dose = (
+        f"{choices.dose:g} electrons per Å² make each image; damage fades detail by the measured critical exposures, and frames are "
+        f"weighted by dose. The camera “{choices.camera}” counts electrons with its measured blur and its noise. "
+    )
+    ratio = walked.scores.get("snr")
+    return words + gun + ice + dose + f"That gives a signal-to-noise ratio of {ratio:.3g} over the whole image (variances)."
 
 
 def _summary(walked: Walked) -> str:

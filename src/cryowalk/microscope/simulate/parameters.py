@@ -1,7 +1,7 @@
 """What a particle simulation draws before any image is made: poses, defocus, half sets, conformations, and the seed of the noise."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,13 +12,20 @@ from cryowalk.core.errors import UsageError
 from cryowalk.data.optics import Defocus
 from cryowalk.data.pose import Pose
 from cryowalk.geometry.sampling import preferred_orientations, random_rotations
+from cryowalk.microscope.camera import CAMERAS
 from cryowalk.microscope.settings import ParticleSimulationSettings
 
 _SEEDS = 2**62  # noise seeds lie below it
 
 
+EMPTY, CONTAMINATION = 1, 2  # what an image holds in place of a particle
+
+
 class ParticleParameters(NamedTuple):
-    """Parameters of all particles: poses, defocus, half sets (1 or 2), the hinge angles there are (rad), each one's state, and the noise seed."""
+    """Parameters of all particles: poses, defocus, half sets (1 or 2), the hinge angles there are (rad), each one's state, and the noise seed.
+
+    `specimen` counts the specimens from 0, and `junk` is 0 for a particle, 1 for empty ice, 2 for contamination.
+    """
 
     pose: Pose
     defocus: Defocus
@@ -26,6 +33,8 @@ class ParticleParameters(NamedTuple):
     angles: Float[Tensor, " states"]
     state: Int[Tensor, " n"]
     noise_seed: int
+    specimen: Int[Tensor, " n"]
+    junk: Int[Tensor, " n"]
 
 
 def check_settings(settings: ParticleSimulationSettings) -> None:
@@ -52,9 +61,40 @@ def check_settings(settings: ParticleSimulationSettings) -> None:
         require_between("canvas", settings.canvas, settings.box, 16384)
     require_between("b_factor", settings.b_factor, -1e4, 1e4)
     require_between("phase_shift_degrees", settings.phase_shift_degrees, -360.0, 360.0)
+    require_between("junk", settings.junk, 0.0, 1.0)
+    _check_microscope(settings)
 
 
-def draw_parameters(settings: ParticleSimulationSettings, *, generator: torch.Generator) -> ParticleParameters:
+def _check_microscope(settings: ParticleSimulationSettings) -> None:
+    """Nothing, if what bears on the noise of the microscope can be meant."""
+    require_between("ice_thickness", settings.ice_thickness, 0.0, 2e4)
+    require_positive("slice_thickness", settings.slice_thickness, unit="Å")
+    require_between("energy_spread_ev", settings.energy_spread_ev, 0.0, 100.0)
+    require_between("convergence", settings.convergence, 0.0, 0.1)
+    require_between("chromatic_aberration_mm", settings.chromatic_aberration_mm, 0.0, 100.0)
+    if settings.camera not in CAMERAS:
+        raise UsageError(f"there is no camera {settings.camera!r}", expected=f"one of {', '.join(CAMERAS)}")
+    drawn = colour_of_noise(settings)
+    if settings.scattering != "weak_phase" and drawn is not None:
+        raise UsageError(
+            f"scattering {settings.scattering} makes intensities, which the camera counts; with the noise “{drawn}” nothing is counted",
+            fix="leave out the SNR and let the noise be “microscope”, or the scattering “weak_phase”",
+        )
+
+
+def colour_of_noise(settings: ParticleSimulationSettings) -> Literal["white", "ice", "none"] | None:
+    """The colour of drawn noise, or None where the noise comes of ice, damage and counting.
+
+    An SNR that is asked for is met by drawn noise: that of the microscope is what it is.
+    """
+    if settings.noise != "microscope":
+        return settings.noise
+    return None if settings.snr is None else "ice"
+
+
+def draw_parameters(
+    settings: ParticleSimulationSettings, *, generator: torch.Generator, specimens: int = 1
+) -> ParticleParameters:
     """The parameters of all particles, drawn in a fixed order: the same generator state gives the same particles, however images are batched."""
     count = settings.count
 
@@ -73,6 +113,7 @@ def draw_parameters(settings: ParticleSimulationSettings, *, generator: torch.Ge
     order = torch.randperm(count, generator=generator, device=generator.device).cpu()
     angles, state = _conformations(settings, normal(count))
     seed = int(torch.randint(_SEEDS, (), generator=generator, device=generator.device))
+    specimen, junk = _kinds(settings, specimens, uniform(), uniform())
     defocus = Defocus(
         major=mean + half_difference,
         minor=mean - half_difference,
@@ -80,7 +121,29 @@ def draw_parameters(settings: ParticleSimulationSettings, *, generator: torch.Ge
         phase_shift=torch.full((count,), settings.phase_shift_degrees * math.pi / 180, dtype=torch.float64),
         b_factor=torch.full((count,), settings.b_factor, dtype=torch.float64) if settings.b_factor else None,
     )
-    return ParticleParameters(Pose(lab_from_particle=rotations, shift=shift), defocus, 1 + order % 2, angles, state, seed)
+    pose = Pose(lab_from_particle=rotations, shift=shift)
+    return ParticleParameters(pose, defocus, 1 + order % 2, angles, state, seed, specimen, junk)
+
+
+def _kinds(
+    settings: ParticleSimulationSettings, specimens: int, which: Float[Tensor, " n"], what: Float[Tensor, " n"]
+) -> tuple[Tensor, Tensor]:
+    """The specimen of each image by the weights, and what it holds in place of a particle, of two uniform numbers each.
+
+    Raises
+    ------
+    UsageError
+        If there is not one weight for each specimen, or none is above zero.
+    """
+    weights = torch.tensor(settings.weights or (1.0,) * specimens, dtype=torch.float64)
+    if len(weights) != specimens:
+        raise UsageError(f"{len(weights)} weights were given for {specimens} specimens", expected="one weight for each specimen")
+    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()) or float(weights.sum()) <= 0:
+        raise UsageError(f"weights must not be negative, and one must be above zero: got {settings.weights}")
+    bounds = torch.cumsum(weights, 0) / weights.sum()
+    specimen = torch.searchsorted(bounds, which, right=True).clamp(max=int(torch.nonzero(weights).max()))
+    junk = torch.where(what < settings.junk / 2, EMPTY, torch.where(what < settings.junk, CONTAMINATION, 0))
+    return specimen, junk
 
 
 def _rotations(settings: ParticleSimulationSettings, *, generator: torch.Generator) -> Tensor:
