@@ -1,9 +1,10 @@
-"""Electrons that are lost: inelastic scattering in ice, as a mean free path and as an imaginary potential.
+"""What becomes of electrons in ice: mean free paths, the part without loss of energy, an imaginary potential, and images without an energy filter.
 
 Source: Rice et al., J. Struct. Biol. 204, 38 (2018); Langmore & Smith, Ultramicroscopy 46, 349 (1992).
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,10 +13,13 @@ from torch import Tensor
 from cryowalk.core.checks import require_positive
 from cryowalk.core.constants import ELECTRON_REST_ENERGY_KV, interaction_constant, lorentz_factor
 from cryowalk.core.errors import InputError
-from cryowalk.microscope.ice import require_thickness
+from cryowalk.fourier.grids import frequency_radius
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
+from cryowalk.microscope.ice import MOLECULES_PER_VOLUME, VARIANCE_PER_MOLECULE, require_thickness
 
 _MEASURED = 3950.0  # Å at 300 kV, vitreous ice, zero-loss peak against everything: Rice et al. 2018
 _MEASURED_AT_KV = 300.0
+INELASTIC_SPREAD = 30.0  # Å, standard deviation of the blur of inelastically scattered electrons; our choice, see `unfiltered`
 _MEAN_LOSS_KV = 0.020  # the mean energy loss that Langmore & Smith take
 
 
@@ -75,3 +79,57 @@ def imaginary_potential(voltage_kv: float) -> float:
     A wave that passes V + iV′ of thickness t is multiplied by exp(iσₑ(V + iV′)t), so that its intensity falls as exp(−t/Λ).
     """
     return 1 / (2 * interaction_constant(voltage_kv) * mean_free_path(voltage_kv))
+
+
+def elastic_mean_free_path(voltage_kv: float) -> float:
+    """The mean free path of elastic scattering in vitreous ice, Å: 1 / (σₑ² ρ · 10 196 V² Å⁴), 7330 Å at 300 kV.
+
+    In the first Born approximation the probability of elastic scattering in a thin slab is the variance of its phase; that of ice of 1 Å thickness is
+    the integral of `ice.power`, times σₑ². So the loss of the unscattered wave in simulated ice agrees with it.
+    """
+    require_positive("voltage_kv", voltage_kv, unit="kV")
+    return 1 / (interaction_constant(voltage_kv) ** 2 * MOLECULES_PER_VOLUME * VARIANCE_PER_MOLECULE)
+
+
+class Fates(NamedTuple):
+    """The parts of a beam (no unit, sum 1) by what happened to the electrons in a slab."""
+
+    unscattered: float
+    elastic: float  # once or more, and without loss of energy: these make the image's contrast
+    inelastic: float  # once or more, elastically scattered as well or not
+
+
+def fates(thickness: float, *, voltage_kv: float) -> Fates:
+    """What becomes of electrons in ice of this thickness (Å): elastic and inelastic events are independent, and each as frequent as its mean free path says.
+
+    Examples
+    --------
+    >>> [round(part, 3) for part in fates(500.0, voltage_kv=300)]
+    [0.823, 0.058, 0.119]
+    """
+    require_thickness(thickness)
+    without_loss = math.exp(-thickness / mean_free_path(voltage_kv))
+    straight = math.exp(-thickness / elastic_mean_free_path(voltage_kv))
+    return Fates(without_loss * straight, without_loss * (1 - straight), 1 - without_loss)
+
+
+def unfiltered(
+    image: Float[Tensor, "*batch h w"],
+    thickness: float | Float[Tensor, "h w"],
+    *,
+    voltage_kv: float,
+    pixel_size: float,
+    spread: float = INELASTIC_SPREAD,
+) -> Float[Tensor, "*batch h w"]:
+    """The intensity without an energy filter, in the unit of `image`: T · image + blurred (1 − T) · image, T the fraction without loss.
+
+    `image` is the intensity that electrons without loss would make if there were no others. All electrons arrive, but those that lost energy are out of focus by
+    some thousand Å (Cc ΔE/E) and come from interactions that are themselves tens of Å wide: their image is taken as that of the others, blurred by a
+    Gaussian of standard deviation `spread` (Å). The number of electrons is kept. A coarse model: use it for the background, not for detail.
+    """
+    fraction = transmitted_fraction(thickness, voltage_kv=voltage_kv)
+    lost = (1 - fraction) * image
+    size = (image.shape[-2], image.shape[-1])
+    radius = frequency_radius(size, pixel_size=require_positive("pixel_size", pixel_size, unit="Å"), like=image)
+    weights = torch.exp(-2 * (math.pi * spread * radius) ** 2)
+    return fraction * image + filtered_image(filtering_half_spectrum(lost) * weights, width=size[1])

@@ -7,6 +7,7 @@ Source: Parkhurst et al., Ultramicroscopy 256, 113882 (2024); McMullan, Vinothku
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Complex, Float
@@ -15,10 +16,11 @@ from torch import Tensor
 from cryowalk.core.checks import require_positive
 from cryowalk.core.constants import AVOGADRO, METRE
 from cryowalk.core.errors import InputError, ShapeError, UsageError
-from cryowalk.fourier.grids import frequency_radius
-from cryowalk.fourier.transform import to_fourier, to_real
+from cryowalk.fourier.grids import frequency_grid, radius_of
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
 
-MEAN_INNER_POTENTIAL = 3.6  # V, of vitreous ice: Shang & Sigworth, J. Struct. Biol. 180, 10 (2012); free atoms would give 4.6
+MEAN_INNER_POTENTIAL = 3.6  # V, of vitreous ice: Shang & Sigworth, J. Struct. Biol. 180, 10 (2012)
+FREE_ATOM_INNER_POTENTIAL = 4.57  # V, what free atoms of water at the density below give; bonds make it smaller
 DENSITY = 0.94e6  # g/m³
 MOLAR_MASS = 18.01528  # g/mol
 MOLECULES_PER_VOLUME = DENSITY * AVOGADRO / MOLAR_MASS / METRE**3  # 1/Å³
@@ -26,7 +28,8 @@ MEAN_SQUARE_DISPLACEMENT = 1.1  # Å² for each e⁻/Å², of a water molecule i
 
 # The published shape is the sum of two Gaussians of the frequency: amplitude, centre and standard deviation in 1/Å.
 _SHAPE = ((0.199, 0.0, 0.731), (0.801, 1 / 2.88, 0.081))
-_VARIANCE_PER_MOLECULE = 10195.82  # V² Å⁴: variance of the projected potential on very small pixels, times the area of a molecule
+_ROW_BLOCK = 2**17  # coefficients that are worked on at a time on a CPU
+VARIANCE_PER_MOLECULE = 10195.82  # V² Å⁴: variance of the projected potential on very small pixels, times the area of a molecule
 
 
 def power(frequency: Float[Tensor, "*shape"], *, thickness: float) -> Float[Tensor, "*shape"]:
@@ -52,7 +55,7 @@ def _scale() -> float:
     for amplitude, m, s in _SHAPE:
         tail = math.sqrt(math.pi / 2) * s * math.erfc(-m / (s * math.sqrt(2)))
         area += 2 * math.pi * amplitude * (s**2 * math.exp(-0.5 * (m / s) ** 2) + m * tail)
-    return MOLECULES_PER_VOLUME * _VARIANCE_PER_MOLECULE / area
+    return MOLECULES_PER_VOLUME * VARIANCE_PER_MOLECULE / area
 
 
 def projected_ice(
@@ -71,7 +74,8 @@ def projected_ice(
         If the thickness map has another size.
     """
     amplitude = _amplitude_of_thickness(thickness, size, device=generator.device)
-    return _fluctuation(size, pixel_size=pixel_size, generator=generator).mul_(amplitude)
+    noise = _noise(size, pixel_size=pixel_size, generator=generator)
+    return filtered_image(noise, width=size[1]).mul_(amplitude)
 
 
 def ice_slice(
@@ -119,39 +123,40 @@ def evolve_ice(
         raise UsageError(f"the dose must not be negative: got {dose} e⁻/Å²")
     size = (ice.shape[0], ice.shape[1])
     amplitude = _amplitude_of_thickness(thickness, size, device=ice.device)
-    radius = frequency_radius(size, pixel_size=require_positive("pixel_size", pixel_size, unit="Å"), like=ice)
-    kept = torch.exp(radius.square_().mul_(-2 * math.pi**2 * mean_square_displacement / 3 * dose))
     unit = torch.where(amplitude > 0, ice / amplitude.clamp_min(torch.finfo(ice.dtype).tiny), torch.zeros_like(ice))
-    spectrum = to_fourier(unit).mul_(kept)
-    spectrum += _spectrum(size, pixel_size=pixel_size, generator=generator, weight=(1 - kept.square_()).clamp_(min=0).sqrt_())
-    return to_real(spectrum, width=size[1]).mul_(amplitude)
+    spectrum, fresh = filtering_half_spectrum(unit), _noise(size, pixel_size=pixel_size, generator=generator)
+    for rows, radius in _rows_of_radius(size, pixel_size=pixel_size, like=ice):
+        exponent = radius.square_().mul_(-2 * math.pi**2 * mean_square_displacement / 3 * dose)
+        spectrum[rows] *= torch.exp(exponent)
+        spectrum[rows] += fresh[rows].mul_(torch.sqrt(-torch.expm1(2 * exponent)))
+    return filtered_image(spectrum, width=size[1]).mul_(amplitude)
 
 
-def _fluctuation(size: tuple[int, int], *, pixel_size: float, generator: torch.Generator) -> Tensor:
-    """The fluctuation of ice of 1 Å thickness, V Å."""
-    return to_real(_spectrum(size, pixel_size=pixel_size, generator=generator), width=size[1])
-
-
-def _spectrum(
-    size: tuple[int, int], *, pixel_size: float, generator: torch.Generator, weight: Tensor | None = None
-) -> Complex[Tensor, "h half"]:
-    """A random half spectrum with the power of ice of 1 Å thickness, times a weight; zero at the origin."""
+def _noise(size: tuple[int, int], *, pixel_size: float, generator: torch.Generator) -> Complex[Tensor, "h half"]:
+    """A random half spectrum with the power of ice of 1 Å thickness; zero at the origin."""
     height, width = size
     if height < 1 or width < 1:
         raise ShapeError(f"a field has at least one pixel: got {height} × {width}")
     require_positive("pixel_size", pixel_size, unit="Å")
-    # E|F|² of an orthonormal transform is the density over the area of a pixel, one half of it in each of the real and imaginary parts.
-    density = power(frequency_radius(size, pixel_size=pixel_size, device=generator.device), thickness=1.0)
-    amplitude = density.mul_(0.5 / pixel_size**2).sqrt_()
-    # The way back to real space keeps the Hermitian half of the columns that are their own Friedel mates.
-    amplitude[:, 0] *= math.sqrt(2)
+    noise = torch.view_as_complex(torch.randn(height, width // 2 + 1, 2, generator=generator, device=generator.device))
+    for rows, radius in _rows_of_radius(size, pixel_size=pixel_size, like=noise):
+        # E|F|² of an orthonormal transform is the density over the area of a pixel, half of it in each of the real and imaginary parts.
+        noise[rows] *= power(radius, thickness=1.0).mul_(0.5 / pixel_size**2).sqrt_()
+    # Of the columns that are their own Friedel mates the way back to real space keeps the Hermitian half.
+    noise[:, 0] *= math.sqrt(2)
     if width % 2 == 0:
-        amplitude[:, -1] *= math.sqrt(2)
-    amplitude[0, 0] = 0
-    if weight is not None:
-        amplitude *= weight
-    noise = torch.randn(height, width // 2 + 1, 2, generator=generator, device=generator.device)
-    return torch.view_as_complex(noise.mul_(amplitude[..., None]))
+        noise[:, -1] *= math.sqrt(2)
+    noise[0, 0] = 0
+    return noise
+
+
+def _rows_of_radius(size: tuple[int, int], *, pixel_size: float, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Some rows at a time of |k| on a half spectrum: on a CPU few enough to stay in its cache."""
+    kx, ky = frequency_grid(size, pixel_size=pixel_size, like=like)
+    count = size[0] if like.device.type != "cpu" else max(1, _ROW_BLOCK // kx.shape[0])
+    for start in range(0, size[0], count):
+        rows = slice(start, start + count)
+        yield rows, radius_of(kx, ky[rows])
 
 
 def require_thickness(thickness: float) -> float:
