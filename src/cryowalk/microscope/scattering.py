@@ -21,9 +21,9 @@ from cryowalk.fourier.filters import shift_phases
 from cryowalk.fourier.slices import extract_slices, prepare_volume
 from cryowalk.fourier.transform import filtering_transform, to_real
 from cryowalk.microscope.multislice import free_space, multislice_by_definition, no_slices, phase_strength, transmission
-from cryowalk.microscope.slicing import slices_of_volume
+from cryowalk.microscope.slicing import slices_of_atoms, slices_of_volume
 
-__all__ = ["Scattering", "exit_wave", "project", "slices_of_volume"]
+__all__ = ["Scattering", "exit_wave", "project", "slices_of_atoms", "slices_of_volume"]
 
 Scattering = Literal["weak_phase", "phase_grating", "ewald", "multislice"]
 
