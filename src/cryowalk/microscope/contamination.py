@@ -58,9 +58,14 @@ class _Canvas(NamedTuple):
 
 
 def contaminants(
-    settings: ContaminationSettings, size: tuple[int, int], *, pixel_size: float, generator: torch.Generator
+    settings: ContaminationSettings,
+    size: tuple[int, int],
+    *,
+    pixel_size: float,
+    generator: torch.Generator,
+    inner: tuple[int, int] | None = None,
 ) -> Contamination:
-    """Random contaminants over a field of `size` (height, width) pixels, as a potential relative to clean ice.
+    """Random contaminants over a field of `size` (height, width) pixels, as a potential relative to clean ice; their middles lie in its middle part `inner`.
 
     Ice crystals lie on the surface: plates with five to eight straight sides and sloping rims, a mean inner potential like ice's, and the fringes of one
     of the three strong reflections of hexagonal ice (3.90, 3.66, 3.44 Å) where the pixels can hold it. Drops of ethane are smooth domes with a wavy outline.
@@ -78,8 +83,12 @@ def contaminants(
     canvas = _Canvas(torch.zeros(size, device=device), torch.zeros(size, dtype=torch.int32, device=device), pixel_size, generator)
     counts = (settings.ice_crystals, settings.ethane_drops, settings.aggregates)
     kind = torch.cat([torch.full((count,), number, dtype=torch.int64) for number, count in enumerate(counts)])
-    extent = torch.tensor([size[1] * pixel_size, size[0] * pixel_size], dtype=torch.float64)
-    positions = _uniform((len(kind), 2), generator) * extent
+    inner = inner or size
+    extent, corner = (
+        torch.tensor([columns, rows], dtype=torch.float64) * pixel_size
+        for rows, columns in (inner, tuple((whole - part) // 2 for whole, part in zip(size, inner, strict=True)))
+    )
+    positions = _uniform((len(kind), 2), generator) * extent + corner
     drawn = _uniform((len(kind),), generator).tolist()
     radii = []
     for number, (which, place, share) in enumerate(zip(kind.tolist(), positions.tolist(), drawn, strict=True), start=1):

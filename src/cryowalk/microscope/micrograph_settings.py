@@ -64,9 +64,10 @@ class MicrographSimulationSettings:
     ] = "slit"
     support: Annotated[Literal["none", "carbon", "graphene"], "support film: none, carbon with a hole, or graphene"] = "none"
     carbon_thickness: Annotated[float, "thickness of the carbon film, Å", ("above", 0), ("max", 2000)] = 120.0
-    contamination: Annotated[
-        float, "crystals of ice and aggregates that lie on a square micrometre of the field, on average", ("min", 0), ("max", 1e4)
-    ] = 0.0
+    hole_radius: Annotated[float, "radius of the hole in the carbon, Å", ("above", 0), ("max", 1e6)] = 6000.0
+    ice_crystals: Annotated[int, "ice crystals in a micrograph", ("min", 0), ("max", 10000)] = 0
+    ethane_drops: Annotated[int, "drops of ethane in a micrograph", ("min", 0), ("max", 10000)] = 0
+    aggregates: Annotated[int, "clumps of denatured protein in a micrograph", ("min", 0), ("max", 10000)] = 0
 
     # Beam, lens, camera
     defocus_range: Annotated[tuple[float, float], "smallest and largest mean underfocus, Å, drawn uniformly"] = (10000.0, 20000.0)

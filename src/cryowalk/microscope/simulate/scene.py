@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
 
 from cryowalk.data.instrument import Gun, ObjectiveLens
@@ -80,7 +80,7 @@ class Canvas:
         """Row and column of the micrograph's first pixel."""
         return (self.size[0] - self.inner[0]) // 2, (self.size[1] - self.inner[1]) // 2
 
-    def crop(self, sheet: Float[Tensor, "*batch canvas_h canvas_w"]) -> Float[Tensor, "*batch h w"]:
+    def crop(self, sheet: Shaped[Tensor, "*batch canvas_h canvas_w"]) -> Shaped[Tensor, "*batch h w"]:
         """The micrograph's part of the sheet, a view."""
         top, left = self.corner
         return sheet[..., top : top + self.inner[0], left : left + self.inner[1]]
@@ -141,13 +141,13 @@ def project_particles(scene: Scene, *, canvas: Canvas, view: View | None = None)
         rotations = scene.lab_from_particle[chosen]
         if view.lab_from_specimen is not None:
             rotations = view.lab_from_specimen.to(rotations) @ rotations
-        pixel, rest = _whole_pixels(place[chosen, :2], canvas)
+        pixel, rest = whole_pixels(place[chosen, :2], canvas)
         spectra = extract_slices(reference, rotations.float(), shift=rest.float())
         if view.amplitude is not None:
             spectra = spectra * _on_slices(reference, view.amplitude)
         heights = None if view.is_flat else place[chosen, 2]
         for sheet, part in zip(sheets, _parts(spectra, heights, reference=reference, optics=scene.optics), strict=True):
-            _add_boxes(sheet, to_real(part, width=reference.box), pixel)
+            add_boxes(sheet, to_real(part, width=reference.box), pixel)
     return Layers(sheets[0], None if view.is_flat else sheets[1])
 
 
@@ -267,7 +267,7 @@ def _batches(scene: Scene) -> Iterator[tuple[FourierVolume, Tensor]]:
                 yield reference, chosen
 
 
-def _whole_pixels(place: Float[Tensor, "n 2"], canvas: Canvas) -> tuple[Tensor, Tensor]:
+def whole_pixels(place: Float[Tensor, "n 2"], canvas: Canvas) -> tuple[Tensor, Tensor]:
     """The nearest pixel (x, y) of the canvas, and how far beyond it the place lies, Å."""
     top, left = canvas.corner
     corner = torch.tensor([left, top], dtype=place.dtype, device=place.device)
@@ -299,7 +299,7 @@ def _parts(spectra: Tensor, heights: Tensor | None, *, reference: FourierVolume,
     yield spectra * (sin_x * cos_y + cos_x * sin_y)
 
 
-def _add_boxes(sheet: Float[Tensor, "h w"], boxes: Float[Tensor, "n box box"], pixel: Int[Tensor, "n 2"]) -> None:
+def add_boxes(sheet: Float[Tensor, "h w"], boxes: Float[Tensor, "n box box"], pixel: Int[Tensor, "n 2"]) -> None:
     """The boxes added to the sheet, in place, each with its origin pixel on its pixel (x, y); parts beyond the border are cut off."""
     height, width = sheet.shape
     box = boxes.shape[-1]

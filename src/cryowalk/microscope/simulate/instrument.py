@@ -1,0 +1,71 @@
+"""Gun, lens and camera as the settings of a micrograph name them, and what radiation damage leaves of the specimen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from torch import Tensor
+
+from cryowalk.core.errors import UsageError
+from cryowalk.data.camera import Camera
+from cryowalk.data.instrument import Gun, ObjectiveLens
+from cryowalk.data.optics import Optics
+from cryowalk.microscope import damage
+from cryowalk.microscope.camera import CAMERAS
+from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
+
+Filter: TypeAlias = Callable[[Tensor], Tensor]
+"""A function of spatial frequency, 1/Å, that gives factors on amplitudes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """Gun, lens and camera."""
+
+    gun: Gun
+    lens: ObjectiveLens
+    camera: Camera
+
+
+def instrument_for(settings: MicrographSimulationSettings) -> Instrument:
+    """Gun, lens and camera of these settings.
+
+    Raises
+    ------
+    UsageError
+        If there is no such camera.
+    """
+    if settings.camera not in CAMERAS:
+        raise UsageError(f"there is no camera {settings.camera!r}", expected=", ".join(CAMERAS))
+    return Instrument(
+        gun=Gun(energy_spread_ev=settings.energy_spread_ev, convergence=settings.convergence),
+        lens=ObjectiveLens(chromatic_aberration_mm=settings.chromatic_aberration_mm, aperture=settings.aperture),
+        camera=replace(CAMERAS[settings.camera], dose_rate=settings.dose_rate, noise=settings.noise),
+    )
+
+
+def tilted_beam(optics: Optics, settings: MicrographSimulationSettings) -> Optics:
+    """The optics with the beam tilt of the settings, where they name one."""
+    if settings.beam_tilt == (0.0, 0.0):
+        return optics
+    return replace(optics, aberrations=replace(optics.aberrations, beam_tilt=settings.beam_tilt))
+
+
+def fading(settings: MicrographSimulationSettings, *, voltage_kv: float) -> Filter | None:
+    """What radiation damage leaves of the specimen's amplitudes over the whole exposure; None without damage.
+
+    The plain sum of all frames keeps the mean of a = exp(−N / 2 N_c). The dose-weighted sum, its noise power restored, keeps √(mean of a²).
+
+    Source: Grant & Grigorieff, eLife 4, e06980 (2015), sections on exposure filtering and on restoring the noise power.
+    """
+    if settings.damage == "none":
+        return None
+    before, dose = settings.dose_before, settings.dose
+
+    def left(frequency: Tensor) -> Tensor:
+        if settings.damage == "plain_sum":
+            return damage.attenuation(frequency, dose_before=before, dose=dose, voltage_kv=voltage_kv)
+        # a² is the amplitude after twice the dose.
+        return damage.attenuation(frequency, dose_before=2 * before, dose=2 * dose, voltage_kv=voltage_kv).sqrt()
+
+    return left
