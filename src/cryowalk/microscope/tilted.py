@@ -156,7 +156,7 @@ def layer_count(phase: float) -> int:
     from scipy.special import jv
 
     count = 1
-    while count <= phase or 4 * abs(jv(count, phase)) > _TOLERANCE:
+    while count <= phase or 4 * abs(float(jv(count, phase))) > _TOLERANCE:
         count += 1
     return count
 
@@ -167,10 +167,9 @@ def _cardinal(position: Float[Tensor, "h w"], nodes: list[float]) -> Iterator[Fl
     Source: Berrut & Trefethen, SIAM Review 46, 501 (2004), sec. 5.
     """
     count = len(nodes)
-    signs = [(-1) ** layer * math.sin(math.pi * (2 * layer + 1) / (2 * count)) for layer in range(count)]
-    terms = zip(signs, nodes, strict=True)
+    signs = [(1 - 2 * (layer % 2)) * math.sin(math.pi * (2 * layer + 1) / (2 * count)) for layer in range(count)]
     total = torch.zeros_like(position)
-    for sign, node in terms:
+    for sign, node in zip(signs, nodes, strict=True):
         total = total + sign / _apart(position, node)
     for sign, node in zip(signs, nodes, strict=True):
         yield sign / (_apart(position, node) * total)
