@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
@@ -81,6 +82,47 @@ def same_name(command: Command) -> Callable[[str], str]:
         return name
 
     return normalise
+
+
+def spread_lists(command: Command, words: list[str]) -> list[str]:
+    """The words with `--i A B C` written as `--i A --i B --i C` for options that name several files, and patterns of file names filled in.
+
+    A command with arguments of its own keeps its words: there one could not tell them apart.
+
+    Raises
+    ------
+    InputError
+        If no file fits a pattern.
+    """
+    own = [*fields_of(command.files), *(fields_of(command.settings) if command.settings else ())]
+    flags = {flag.lstrip("-").replace("_", "-") for field in own if field.kind == tuple[Path, ...] for flag in field.flags}
+    if not flags or any(field.positional for field in own):
+        return words
+    normalise = same_name(command)
+    result: list[str] = []
+    flag = ""  # of the list that is being read, or nothing
+    for word in words:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0]
+            flag = word if normalise(name) in flags and "=" not in word else ""
+            if not flag:
+                result.append(word)
+        elif flag:
+            for path in _matching(word):
+                result += [flag, path]
+        else:
+            result.append(word)
+    return result
+
+
+def _matching(word: str) -> list[str]:
+    """The files that a pattern means, sorted; a word without wild cards, or one that is a file's name, means itself."""
+    if not any(sign in word for sign in "*?[") or Path(word).exists():
+        return [word]
+    found = sorted(glob(word))  # noqa: PTH207  the pattern may be absolute or relative
+    if not found:
+        raise InputError("no file fits the pattern", file=word, fix="look at the folder's name and at the ending")
+    return found
 
 
 def _parameter(field: Field, *, panel: str, hidden: bool = False) -> inspect.Parameter:

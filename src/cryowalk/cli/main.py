@@ -58,6 +58,8 @@ def exit_code(words: list[str]) -> int:
     try:
         entry = entry_for(words)
         application = build(entry, complete=f"_{PROGRAM.upper()}_COMPLETE" in os.environ)
+        if entry is not None:
+            words = _with_lists(entry, words)
         result = application(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.Exit as error:
         return error.exit_code
@@ -108,6 +110,12 @@ def _whole(entry: Entry) -> tuple[Callable[..., None], Callable[[str], str]]:
 
     command = load_command(entry)
     return command_function(command), same_name(command)
+
+
+def _with_lists(entry: Entry, words: list[str]) -> list[str]:
+    from cryowalk.cli.generate import spread_lists
+
+    return [*entry.words, *spread_lists(load_command(entry), words[len(entry.words) :])]
 
 
 def load_command(entry: Entry) -> Command:

@@ -26,6 +26,7 @@ REGISTRY: tuple[Entry, ...] = (
         module="simulate_particles",
         panel=_WALK,
     ),
+    Entry(words=("ctf",), summary="Estimate the CTF of micrographs.", module="ctf", panel=_WALK),
     Entry(words=("project",), summary="Project a map along the poses of a STAR file.", module="project", panel=_WALK),
     Entry(
         words=("reconstruct",),
