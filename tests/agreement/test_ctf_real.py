@@ -22,7 +22,7 @@ APOFERRITIN = {
 def test_betagalactosidase_lies_by_the_refined_defocus_on_all_micrographs(real_data):
     optics = Optics(pixel_size=0.885, voltage_kv=200.0, spherical_aberration_mm=1.4, amplitude_contrast=0.1)
     folder = real_data / "betagal_10204"
-    rows = list(csv.DictReader((folder / "micrographs_reference_defocus.csv").open()))
+    rows = list(csv.DictReader((folder / "micrographs_reference_defocus.csv").read_text().splitlines()))
     assert len(rows) == 12
     errors = []
     for row in rows:

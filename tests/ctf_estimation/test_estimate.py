@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.ctf_estimation.conftest import defocus_of, white
 
 from cryowalk import Optics
 from cryowalk.core.errors import InputError, ShapeError, UsageError
@@ -10,7 +11,6 @@ from cryowalk.ctf_estimation import equiphase_average, estimate_ctf, estimate_th
 from cryowalk.ctf_estimation.quality import flattened_picture
 from cryowalk.ctf_estimation.settings import CtfSettings
 from cryowalk.ctf_estimation.spectrum import PowerSpectrum, spectrum_of_picture
-from tests.ctf_estimation.conftest import defocus_of, white
 
 
 def angle_between(first, second):
