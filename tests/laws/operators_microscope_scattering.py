@@ -5,7 +5,7 @@ import torch
 from cryowalk.data import Pose
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.microscope.image_formation import image_of_wave
-from cryowalk.microscope.multislice import limit_band, propagate
+from cryowalk.microscope.multislice import propagate
 from cryowalk.microscope.scattering import exit_wave, slices_of_volume
 
 from .operators_fourier import PIXEL, poses, volume_of
@@ -19,11 +19,6 @@ def through_space(setting: Setting, sign: int = 1):
     """The real part of a real wave after 200 Å of free space."""
     del setting
     return lambda x: propagate(x.to(x.dtype.to_complex()), optics=OPTICS, distance=sign * 200.0).real.clone()
-
-
-def within_band(setting: Setting):
-    del setting
-    return lambda x: limit_band(x, optics=OPTICS)
 
 
 def sliced(setting: Setting):
@@ -49,7 +44,6 @@ def image(method):
 
 OPERATORS = [
     Operator(name="free space", build=through_space, adjoint=lambda s: through_space(s, -1)),
-    Operator(name="limit band", build=within_band, adjoint=within_band),
     # A map is one volume: there is no stack of maps. In single precision the non-uniform transform is good to 1e-5 of the largest coefficient.
     Operator(name="slices of volume", build=sliced, sizes=CUBES, has_batch=False),
     *(

@@ -141,11 +141,6 @@ def transform_rows(rows: Complex[Tensor, "*batch n"], *, direction: Literal["for
     return torch.fft.fft(rows) if direction == "forward" else torch.fft.ifft(rows, norm="forward")
 
 
-def transform_real_rows(rows: Tensor, *, direction: Literal["forward", "inverse"], width: int) -> Tensor:
-    """The half spectrum of every real row of `width` pixels (or back), as `transform_rows`."""
-    return torch.fft.rfft(rows, n=width) if direction == "forward" else torch.fft.irfft(rows, n=width, norm="forward")
-
-
 def resize(array: Float[Tensor, "*batch w"], size: int | tuple[int, ...]) -> Float[Tensor, "*shape w2"]:
     """The array cropped or zero-padded over its last axes to `size`, origin pixel onto origin pixel.
 

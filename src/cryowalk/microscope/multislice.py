@@ -15,7 +15,7 @@ from cryowalk.core.constants import interaction_constant
 from cryowalk.core.errors import ShapeError
 from cryowalk.data.optics import Optics
 from cryowalk.fourier.grids import full_frequency_grid
-from cryowalk.fourier.transform import filtering_transform, to_fourier, to_real
+from cryowalk.fourier.transform import filtering_transform
 
 
 class ScatteredWave(NamedTuple):
@@ -28,7 +28,8 @@ class ScatteredWave(NamedTuple):
 def band_limit(optics: Optics) -> float:
     """The highest frequency that multislice keeps, 1/Å: two thirds of Nyquist, 1/(3 · pixel size).
 
-    A product of two functions with this limit reaches 4/3 of Nyquist and folds back onto what lies beyond the limit, which is cut away.
+    A product of two functions with this limit reaches 4/3 of Nyquist and folds back onto what lies beyond the limit, which the next step of
+    free space cuts away.
 
     Source: Kirkland, Advanced Computing in Electron Microscopy (2020), sec. 6.8.
     """
@@ -81,26 +82,18 @@ def inside_band(size: tuple[int, int], *, optics: Optics, like: Tensor) -> Float
     return (kx**2 + ky**2 <= band_limit(optics) ** 2).to(like.real.dtype)
 
 
-def limit_band(potential: Tensor, *, optics: Optics) -> Tensor:
-    """The real or complex potential without what lies beyond `band_limit`."""
-    size = (potential.shape[-2], potential.shape[-1])
-    inside = inside_band(size, optics=optics, like=potential)
-    if potential.is_complex():
-        return filtering_transform(filtering_transform(potential, direction="forward") * inside, direction="inverse")
-    return to_real(to_fourier(potential) * inside[:, : size[1] // 2 + 1], width=size[1])
-
-
 def multislice_by_definition(slices: Iterable[Tensor], *, optics: Optics, slice_thickness: float) -> ScatteredWave:
     """`scattering.exit_wave` of the method "multislice", written as the formula reads: ψ ← P(Δz) t ψ for each slice, then back to z = 0.
 
-    The potential of a slice and the propagator are limited to |k| ≤ `band_limit`. Limiting the potential rather than the transmission leaves
-    that a pure phase: only the propagator's limit takes power from the beam, and `removed` counts it. Gradients reach the potential.
+    The propagator is limited to |k| ≤ `band_limit`, and so is the wave that meets a slice. The transmission is not: it stays a pure phase, so that
+    the propagator's limit alone takes power from the beam, and `removed` counts it. Against a three times finer grid this errs less than
+    with a limited transmission or potential (docs/guide/scattering.md). Gradients reach the potential.
     """
     wave: Tensor | None = None
     removed: Tensor | float = 0.0
     count = 0
     for potential in slices:
-        passed = transmission(limit_band(potential, optics=optics), optics=optics)
+        passed = transmission(potential, optics=optics)
         if wave is None:
             wave = passed
             inside = inside_band((wave.shape[-2], wave.shape[-1]), optics=optics, like=wave)

@@ -18,7 +18,7 @@ from torch import Tensor
 from cryowalk.core.errors import UsageError
 from cryowalk.data.optics import Optics
 from cryowalk.fourier.grids import full_frequency_grid
-from cryowalk.fourier.transform import transform_real_rows, transform_rows
+from cryowalk.fourier.transform import transform_rows
 from cryowalk.microscope import multislice, multislice_kernels
 
 _BLOCK_BYTES = 2**19  # of a wave that is worked on at a time: half a second-level cache
@@ -113,7 +113,6 @@ class _Field:
         self._turns, self._damping = np.float32(strength.real / (2 * math.pi)), strength.imag
         self._rows = torch.zeros(band.height, len(band.kx), dtype=torch.complex64)
         self._rows[:, 0] = 1  # the plane wave
-        self._potential = torch.empty(band.height, band.last + 1, dtype=torch.complex64)
         self._count = 0
 
     def advance(self, potential: Tensor, thickness: float) -> None:
@@ -121,14 +120,13 @@ class _Field:
         if self._count:
             self._columns(self._rows, self._band.free_space(self._optics, thickness))
         self._count += 1
-        self._limit(potential)
 
         def transmit(start: int, stop: int) -> None:
             wave = self._unpacked(start, stop)
-            limited = transform_real_rows(self._widened(start, stop), direction="inverse", width=self._band.width)
-            multislice_kernels.transmit(torch.view_as_real(wave).flatten(1).numpy(), limited.numpy(), self._turns)
+            rows = potential[start:stop].contiguous()
+            multislice_kernels.transmit(torch.view_as_real(wave).flatten(1).numpy(), rows.numpy(), self._turns)
             if self._damping:
-                wave *= torch.exp(limited * -self._damping)
+                wave *= torch.exp(rows * -self._damping)
             self._pack(start, stop, transform_rows(wave, direction="forward"))
 
         self._work.over(self._band.height, self._band.width, transmit)
@@ -145,17 +143,6 @@ class _Field:
 
         self._work.over(self._band.height, self._band.width, finish)
         return wave
-
-    def _limit(self, potential: Tensor) -> None:
-        """Put the row spectra of the potential within the band limit into `_potential`."""
-
-        def rows(start: int, stop: int) -> None:
-            spectrum = transform_real_rows(potential[start:stop], direction="forward", width=self._band.width)
-            self._potential[start:stop] = spectrum[:, : self._band.last + 1]
-
-        self._work.over(self._band.height, self._band.width, rows)
-        along_x = np.ones(self._band.last + 1, dtype=np.complex64)
-        self._columns(self._potential, (along_x, np.full(self._band.height, 1 / self._band.pixels, dtype=np.complex64)))
 
     def _columns(self, spectrum: Tensor, factors: "tuple[NDArray[np.complex64], NDArray[np.complex64]]") -> None:
         """Filter row spectra along y: each column's transform times the factors within the circle."""
@@ -187,9 +174,3 @@ class _Field:
         last = self._band.last
         self._rows[start:stop, : last + 1] = spectrum[:, : last + 1]
         self._rows[start:stop, last + 1 :] = spectrum[:, self._band.width - last :]
-
-    def _widened(self, start: int, stop: int) -> Tensor:
-        """Row spectra of the limited potential with zeros up to Nyquist."""
-        spectrum = torch.zeros(stop - start, self._band.width // 2 + 1, dtype=torch.complex64)
-        spectrum[:, : self._band.last + 1] = self._potential[start:stop]
-        return spectrum
