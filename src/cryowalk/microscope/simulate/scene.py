@@ -17,7 +17,7 @@ sine of its own height, all of them are summed into one sheet each, and the lens
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Complex, Float, Int, Shaped
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cryowalk.data.instrument import Gun, ObjectiveLens
 from cryowalk.data.optics import Defocus, Optics
-from cryowalk.fourier.filters import unit_phase
+from cryowalk.fourier.filters import shift_phases, unit_phase
 from cryowalk.fourier.grids import frequency_grid, radius_of
 from cryowalk.fourier.slices import FourierVolume, extract_slices
 from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum, to_real
@@ -128,24 +128,50 @@ def place_of(scene: Scene, view: View | None = None) -> Float[Tensor, "n 3"]:
     return place
 
 
-def project_particles(scene: Scene, *, canvas: Canvas, view: View | None = None) -> Layers:
+class Slice(NamedTuple):
+    """Central slices of some particles, in no place yet: their volume, their numbers in the scene, and the half spectra."""
+
+    reference: FourierVolume
+    members: Int[Tensor, " n"]
+    spectra: Complex[Tensor, "n box half"]
+
+
+Slices: TypeAlias = tuple[Slice, ...]
+
+
+def slices_of(scene: Scene, *, limit: int) -> Slices | None:
+    """The slices of all particles, for views without tilt that are many (the frames of a movie); None where they take more than `limit` bytes."""
+    boxes = torch.tensor([reference.box for reference in scene.specimens.references])[scene.state.cpu()]
+    if int((boxes * (boxes // 2 + 1)).sum()) * _COMPLEX_BYTES > limit:
+        return None
+    return tuple(
+        Slice(reference, members, extract_slices(reference, scene.lab_from_particle[members].float()))
+        for reference, members in _batches(scene)
+    )
+
+
+def project_particles(scene: Scene, *, canvas: Canvas, view: View | None = None, slices: Slices | None = None) -> Layers:
     """The projected potential of all particles on the canvas, V Å.
 
     Central slices of each particle's own small box, moved there by the part of its place that is no whole pixel, filtered by its height, and added to the
-    sheet at whole pixels; what lies outside the sheet is left out. Sums run over the particles in a fixed order.
+    sheet at whole pixels; what lies outside the sheet is left out. Sums run over the particles in a fixed order. `slices` made before serve a view without tilt.
     """
     view = view or View()
     place = place_of(scene, view)
     sheets = [torch.zeros(canvas.size, dtype=torch.float32, device=place.device) for _ in range(1 if view.is_flat else 2)]
-    for reference, chosen in _batches(scene):
-        rotations = scene.lab_from_particle[chosen]
-        if view.lab_from_specimen is not None:
-            rotations = view.lab_from_specimen.to(rotations) @ rotations
-        pixel, rest = whole_pixels(place[chosen, :2], canvas)
-        spectra = extract_slices(reference, rotations.float(), shift=rest.float())
+    ready = slices if slices is not None and view.lab_from_specimen is None else None
+    for reference, members, base in ready or ((*batch, None) for batch in _batches(scene)):
+        pixel, rest = whole_pixels(place[members, :2], canvas)
+        if base is None:
+            rotations = scene.lab_from_particle[members]
+            if view.lab_from_specimen is not None:
+                rotations = view.lab_from_specimen.to(rotations) @ rotations
+            spectra = extract_slices(reference, rotations.float(), shift=rest.float())
+        else:
+            spectra = base * shift_phases((reference.box, reference.box), rest.float(), pixel_size=canvas.pixel_size)
         if view.amplitude is not None:
             spectra = spectra * _on_slices(reference, view.amplitude)
-        heights = None if view.is_flat else place[chosen, 2]
+        heights = None if view.is_flat else place[members, 2]
         for sheet, part in zip(sheets, _parts(spectra, heights, reference=reference, optics=scene.optics), strict=True):
             add_boxes(sheet, to_real(part, width=reference.box), pixel)
     return Layers(sheets[0], None if view.is_flat else sheets[1])
