@@ -128,7 +128,7 @@ def test_each_particle_moves_by_the_field_at_its_own_place(specimens):
         "margin": 60.0,
         "gap": 40.0,
         "particles": 4,
-        "local_motion": 8.0,
+        "local_motion": 16.0,
     }
     frames, truth = simulate(specimens, depth="flat", **choices)
     moved = displacement(truth.motion, truth.positions[:, :2])
