@@ -91,6 +91,16 @@ def test_gain_dose_edge_and_flat_fields_give_the_dqe_that_was_set(generator):
     assert (ratio - 1)[1:].abs().max() < 0.03  # the first ring has only some thousand coefficients
 
 
+@pytest.mark.parametrize("name", ["k2", "falcon3ec", "falcon4ec"])
+def test_the_edge_is_found_where_a_filter_wrapped_the_image_round(name, generator):
+    angle = math.radians(4)
+    edge = record(slanted_edge((600, 140), angle=angle) * 1e5, CAMERAS[name], generator=generator)
+    profile, k, measured = curve_of(edge)
+    assert profile.angle == pytest.approx(angle, abs=2e-3)
+    low = k < 0.45
+    torch.testing.assert_close((measured / torch.sinc(k))[low], response_at(CAMERAS[name].mtf, k)[low], atol=0.03, rtol=0)
+
+
 def test_what_is_no_edge_is_refused():
     with pytest.raises(InputError, match="no edge"):
         edge_profile(torch.ones(64, 64))
