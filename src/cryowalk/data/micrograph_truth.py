@@ -33,7 +33,7 @@ class MicrographTruth:
     beam, Å: the specimen's places in frame 0 of a movie. `defocus` (one value) is that of the plane z = 0, `particle_defocus` each particle's own. `specimen` counts `specimen_names`;
     `conformation` is its coordinate (the hinge angle in rad); `radius` that of the particle, Å; `side` is −1 or +1 for a particle at the interface where the beam enters or leaves.
     `thickness` (Å) is the ice's on an even grid over the field, corners included; `motion` the specimen's displacement. `extra` holds further single
-    numbers and words, such as the dose.
+    numbers, such as the dose.
     """
 
     name: str
@@ -51,7 +51,7 @@ class MicrographTruth:
     thickness: Float[Tensor, "rows columns"] | None = None
     contaminants: Contaminants | None = None
     motion: Motion | None = None
-    extra: Mapping[str, str | float] = field(default_factory=dict)
+    extra: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.positions.shape[0]

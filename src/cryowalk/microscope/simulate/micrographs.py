@@ -20,7 +20,7 @@ from cryowalk.microscope.delivery import IceThickness, mean_thickness, thickness
 from cryowalk.microscope.detector_curves import is_flat
 from cryowalk.microscope.exposure import electrons_per_pixel
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
-from cryowalk.microscope.simulate.background import Grain, canvas_thickness, draw_grain, with_grain
+from cryowalk.microscope.simulate.background import Grain, canvas_thickness, draw_grain, is_even, with_grain
 from cryowalk.microscope.simulate.drawing import Drawing, draw, film_on_canvas, particle_defocus, sheets
 from cryowalk.microscope.simulate.instrument import Instrument, fading, instrument_for, tilted_beam
 from cryowalk.microscope.simulate.scene import (
@@ -38,7 +38,7 @@ from cryowalk.microscope.simulate.slabs import strong_intensity
 from cryowalk.microscope.simulate.specimens import Specimens, even_fast
 
 _MARGIN = 8  # pixels that the camera sees beyond each side: its blur does not come round from the other side
-_TRUTH_GRID = 33  # points a side at which the truth states the thickness of the ice
+_TRUTH_GRID = 33  # points a side at which the truth states the thickness of uneven ice
 _CARBON = 6
 
 
@@ -217,7 +217,8 @@ def truth_of(drawing: Drawing, settings: MicrographSimulationSettings, *, name: 
 
 
 def _thickness_grid(thickness: IceThickness, *, field: tuple[float, float]) -> Float[Tensor, "rows columns"]:
-    x, y = (torch.linspace(0, side, _TRUTH_GRID, dtype=torch.float64) for side in field)
+    count = 2 if is_even(thickness) else _TRUTH_GRID
+    x, y = (torch.linspace(0, side, count, dtype=torch.float64) for side in field)
     return thickness_at(thickness, x, y[:, None])
 
 
