@@ -78,7 +78,8 @@ def imaginary_potential(voltage_kv: float) -> float:
 
     A wave that passes V + iV′ of thickness t is multiplied by exp(iσₑ(V + iV′)t), so that its intensity falls as exp(−t/Λ).
     """
-    return 1 / (2 * interaction_constant(voltage_kv) * mean_free_path(voltage_kv))
+    path = mean_free_path(voltage_kv)
+    return 1 / (2 * interaction_constant(voltage_kv) * path)
 
 
 def elastic_mean_free_path(voltage_kv: float) -> float:
