@@ -244,7 +244,24 @@ def test_bad_input_is_named():
         motion_of(dose_per_frame=-1.0)
     with pytest.raises(UsageError, match="early dose"):
         motion_of(early_dose=0.0)
+    with pytest.raises(UsageError, match="setting local motion"):
+        motion_of(local_motion=math.nan)
     with pytest.raises(UsageError, match="frames 0 to 19"):
         displacement_field(motion_of(), 20, size=(4, 4), pixel_size=1.0)
     with pytest.raises(ShapeError, match="2 × 18"):
         motion_of_relion_model(torch.zeros(18, 2), global_displacement=torch.zeros(3, 2), field=FIELD)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: motion on a GPU was not tested")
+def test_motion_follows_its_generator_and_places_to_a_device():
+    generator = torch.Generator(device="cuda").manual_seed(5)
+    motion = draw_motion(MotionSettings(), frames=5, dose_per_frame=1.2, field=FIELD, generator=generator)
+    assert motion.global_displacement.device.type == "cuda"
+    positions = torch.rand(7, 2, device="cuda") * 3000
+    moved = displacement(motion, positions)
+    assert moved.device.type == "cuda"
+    there = Motion(global_displacement=motion.global_displacement.cpu(), local=motion.local.cpu(), field=FIELD)
+    torch.testing.assert_close(moved.cpu(), displacement(there, positions.cpu()))
+    torch.testing.assert_close(fit_relion_model(motion).cpu(), fit_relion_model(there), rtol=1e-6, atol=1e-9)
+    assert displacement_field(motion, 3, size=(20, 30), pixel_size=100.0).device.type == "cuda"
+    assert displacement_within(motion, positions).device.type == "cuda"

@@ -141,3 +141,13 @@ def test_what_cannot_be_is_refused():
         dirt(pixel_size=0.0)
     with pytest.raises(UsageError, match="fraction"):
         broken(Volume(voxels=torch.ones(4, 4, 4), voxel_size=1.0), fraction=1.5, generator=seeded())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: contaminants on a GPU were not tested")
+def test_contaminants_follow_their_generator_to_a_device():
+    generator = torch.Generator(device="cuda").manual_seed(4)
+    settings = ContaminationSettings(ice_crystals=1, ethane_drops=1, aggregates=1)
+    found = contaminants(settings, SIZE, pixel_size=3.0, generator=generator)
+    for tensor in (found.potential, found.labels, found.positions, found.radius, found.kind):
+        assert tensor.device.type == "cuda"
+    assert found.labels.max() > 0

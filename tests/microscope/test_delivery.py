@@ -64,6 +64,13 @@ def test_no_two_particles_overlap_in_the_image(gap):
     assert nearest(found.positions[:, :2]).min() < 1.3 * allowed.min()  # dense enough that the rule has had work
 
 
+def test_a_negative_gap_allows_as_much_overlap():
+    found = delivered(count=200, gap=-60.0)
+    closest = nearest(found.positions[:, :2]).min().item()
+    assert 100 <= closest < 160
+    assert len(delivered(count=500, gap=-1000.0).positions) == 500
+
+
 def test_in_space_particles_may_lie_above_each_other():
     found = delivered(count=250, separation="volume", ice_thickness=1000.0)
     assert (nearest(found.positions) >= 160).all()
@@ -230,6 +237,9 @@ def test_the_mean_thickness_is_the_paraboloids():
         ({"margin": -1.0}, "leaves nothing"),
         ({"count": -3}, "zero or above"),
         ({"concentration": 0.0}, "concentration"),
+        ({"gap": math.nan}, "gap between"),
+        ({"margin": math.nan}, "leaves nothing"),
+        ({"ice_thickness": math.nan}, "ice thickness must be above zero"),
         ({"adsorbed_fraction": 1.5}, "adsorbed fraction"),
     ],
 )
@@ -251,3 +261,12 @@ def test_specimens_that_cannot_be():
         delivered((ParticleKind(radius=30.0, weight=-1.0),), count=3)
     with pytest.raises(UsageError, match="side of the field"):
         delivered(count=3, field=(0.0, 100.0))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: a delivery from a GPU's generator was not tested")
+def test_a_delivery_follows_its_generator_to_a_device():
+    generator = torch.Generator(device="cuda").manual_seed(3)
+    found = deliver(DeliverySettings(count=30, adsorbed_fraction=0.5), field=FIELD, specimens=[BALL], generator=generator)
+    for tensor in (found.positions, found.lab_from_particle, found.specimen, found.side):
+        assert tensor.device.type == "cuda"
+    assert (nearest(found.positions[:, :2].cpu()) >= 160).all()

@@ -4,6 +4,7 @@ Brilot et al., J. Struct. Biol. 177, 630 (2012); Zheng et al., Nat. Methods 14, 
 """
 
 import math
+from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
@@ -49,6 +50,9 @@ def draw_motion(
         raise UsageError(f"a movie has at least one frame: got {frames}")
     require_positive("dose per frame", dose_per_frame, unit="e⁻/Å²")
     require_positive("early dose", settings.early_dose, unit="e⁻/Å²")
+    for name, value in asdict(settings).items():
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"the setting {name.replace('_', ' ')} of the motion must be a finite number: got {value}")
     for side in field:
         require_positive("side of the field", side, unit="Å")
     dose = dose_per_frame * (torch.arange(frames, dtype=torch.float64, device=generator.device) + 0.5)

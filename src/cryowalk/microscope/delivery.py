@@ -201,9 +201,11 @@ def _checked(settings: DeliverySettings, field: tuple[float, float], specimens: 
             raise UsageError(f"the weight of a specimen must be zero or above: got {kind.weight}")
     if not any(kind.weight > 0 for kind in specimens):
         raise UsageError("the weights of all specimens are zero")
+    if not math.isfinite(settings.gap):
+        raise UsageError(f"the gap between particles must be a number: got {settings.gap}")
     require_between("adsorbed fraction", settings.adsorbed_fraction, 0.0, 1.0)
     require_between("fraction at the far side", settings.far_side_fraction, 0.0, 1.0)
-    if settings.margin < 0 or 2 * settings.margin >= min(field):
+    if not 0 <= 2 * settings.margin < min(field):
         raise UsageError(f"a margin of {settings.margin:g} Å leaves nothing of a field of {field[0]:g} × {field[1]:g} Å")
     x, y = (torch.linspace(settings.margin, side - settings.margin, _GRID, dtype=torch.float64) for side in field)
     thickest = thickness_at(ice, x, y[:, None]).max().item()
@@ -320,7 +322,7 @@ def _is_free(
         for column in range(home[0] - 1, home[0] + 2):
             for ox, oy, oz, other in cells.get((column, row), ()):
                 depth = z - oz if settings.separation == "volume" else 0.0
-                if (x - ox) ** 2 + (y - oy) ** 2 + depth**2 < (radius + other + settings.gap) ** 2:
+                if (x - ox) ** 2 + (y - oy) ** 2 + depth**2 < max(radius + other + settings.gap, 0.0) ** 2:
                     return False
     return True
 

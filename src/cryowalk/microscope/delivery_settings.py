@@ -34,7 +34,9 @@ class DeliverySettings:
         Literal["projection", "volume", "none"],
         "projection: no two particles overlap in the image; volume: none in space; none: they may lie anywhere",
     ] = "projection"
-    gap: Annotated[float, "smallest distance between the surfaces of two particles, Å"] = 0.0
+    gap: Annotated[
+        float, "smallest distance between the surfaces of two particles, Å; below zero they may overlap by as much"
+    ] = 0.0
     margin: Annotated[float, "smallest distance of a particle's middle from the border of the field, Å"] = 0.0
 
 
