@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import InputError, ShapeError, UsageError
 from cryowalk.data.atoms import Atoms
 from cryowalk.fourier.grids import coordinates, frequency_grid, frequency_radius
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR, centre_of_mass, needed_box, potential, scattering_factor
+from cryowalk.microscope.specimen import (
+    VOLT_PER_SCATTERING_FACTOR,
+    centre_of_mass,
+    needed_box,
+    potential,
+    projected_atom,
+    projected_potential,
+    projected_potential_by_sum,
+    projected_slices,
+    scattering_factor,
+)
+
+FIELDS = [(48, 48), (49, 49), (48, 51), (37, 64)]
 
 VERIFIED = {1: 0.5288, 6: 2.5088, 7: 2.2135, 8: 1.9834, 15: 5.4876, 16: 5.1604, 30: 6.0634, 79: 10.5714}
 
@@ -140,3 +152,109 @@ def test_atoms_that_cannot_be_are_refused():
             potential(atoms_of([(0.0, 0.0, 0.0)], number), box=16, voxel_size=1.0, centre=(0.0, 0.0, 0.0))
     with pytest.raises(UsageError, match="voxel_size"):
         potential(good, box=16, voxel_size=0.0)
+
+
+@pytest.mark.parametrize("form_factors", ["peng", "kirkland"])
+@pytest.mark.parametrize("size", FIELDS)
+def test_projected_atoms_equal_the_sum_over_atoms(size, form_factors, generator):
+    atoms = scattered_atoms(40, generator, reach=40.0)  # some lie beyond the borders and come in at the others
+    fast = projected_potential(atoms, size=size, pixel_size=1.1, form_factors=form_factors)
+    slow = projected_potential_by_sum(atoms, size=size, pixel_size=1.1, form_factors=form_factors)
+    assert fast.shape == size
+    assert (fast - slow).abs().max() < 1e-6 * slow.abs().max()
+
+
+@pytest.mark.parametrize("pixel_size", [0.1, 0.3, 3.0])
+def test_form_factors_are_exact_on_fine_and_coarse_pixels_and_for_many_b_factors(pixel_size, generator):
+    count = 200
+    atoms = Atoms(
+        positions=3 * torch.randn(count, 3, generator=generator, dtype=torch.float64),
+        atomic_numbers=torch.tensor([1, 6, 11, 20, 55, 92])[torch.randint(6, (count,), generator=generator)],
+        b_factors=100 * torch.rand(count, generator=generator, dtype=torch.float64) ** 2,
+        occupancies=torch.ones(count, dtype=torch.float64),
+    )
+    for form_factors in ("peng", "kirkland"):
+        fast, slow = (
+            project(atoms, size=(30, 33), pixel_size=pixel_size, form_factors=form_factors)
+            for project in (projected_potential, projected_potential_by_sum)
+        )
+        assert (fast - slow).abs().max() < 2e-6 * slow.abs().max()
+
+
+@pytest.mark.parametrize("size", [(60, 60), (61, 72)])
+@pytest.mark.parametrize(("form_factors", "b"), [("peng", 60.0), ("kirkland", 60.0)])
+def test_a_projected_atom_is_the_closed_form(size, form_factors, b):
+    place = (2.3, -5.7)
+    atom = atoms_of([(*place, 123.0)], 16, b=b)
+    field = projected_potential(atom, size=size, pixel_size=0.5, form_factors=form_factors)
+    x, y = coordinates(size, pixel_size=0.5, dtype=torch.float64)
+    distance = torch.sqrt((x - place[0]) ** 2 + (y - place[1]) ** 2)
+    expected = projected_atom(16, distance, b_factor=b)  # Peng's Gaussians; Kirkland's atom differs by 0.5 %
+    assert (field - expected).abs().max() < (1e-5 if form_factors == "peng" else 0.01) * expected.max()
+
+
+def test_projections_of_the_volume_and_of_the_atoms_are_the_same(generator):
+    atoms = scattered_atoms(20, generator)
+    volume = potential(atoms, box=40, voxel_size=1.2, centre=(0.0, 0.0, 0.0))
+    projected = projected_potential(atoms, size=(40, 40), pixel_size=1.2)
+    torch.testing.assert_close(volume.voxels.double().sum(dim=0) * 1.2, projected, atol=1e-5 * projected.max().item(), rtol=0)
+
+
+def test_slices_hold_each_atom_once(generator):
+    atoms = scattered_atoms(50, generator, reach=20.0)
+    edges = [-20.0, -7.0, 0.0, 1.0, 20.1]
+    slices = list(projected_slices(atoms, size=(48, 51), pixel_size=1.1, edges=edges))
+    whole = projected_potential(atoms, size=(48, 51), pixel_size=1.1)
+    torch.testing.assert_close(sum(slices), whole)
+    for low, high, one in zip(edges[:-1], edges[1:], slices, strict=True):
+        inside = (atoms.positions[:, 2] >= low) & (atoms.positions[:, 2] < high)
+        forward = sum(
+            VERIFIED[n] * occupancy
+            for n, occupancy in zip(atoms.atomic_numbers[inside].tolist(), atoms.occupancies[inside].tolist(), strict=True)
+        )
+        assert one.sum().item() * 1.1**2 == pytest.approx(VOLT_PER_SCATTERING_FACTOR * forward, rel=1e-4)
+    empty = list(projected_slices(atoms, size=(20, 20), pixel_size=1.0, edges=[100.0, 101.0]))
+    assert not empty[0].any()
+
+
+def test_the_sum_over_atoms_has_gradients():
+    generator = torch.Generator().manual_seed(5)
+    positions = 2 * torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    b, occupancy = torch.tensor([20.0, 40.0, 60.0]).double(), torch.tensor([1.0, 0.5, 0.7]).double()
+
+    def field(positions, b, occupancy):
+        atoms = Atoms(positions=positions, atomic_numbers=torch.tensor([6, 8, 7]), b_factors=b, occupancies=occupancy)
+        return projected_potential_by_sum(atoms, size=(9, 8), pixel_size=1.3)
+
+    inputs = tuple(value.requires_grad_() for value in (positions, b, occupancy))
+    assert torch.autograd.gradcheck(field, inputs, fast_mode=True)
+    # z does not matter in a projection.
+    (slope,) = torch.autograd.grad(field(*inputs).square().sum(), positions)
+    assert slope[:, 2].abs().max() == 0
+    assert slope[:, :2].abs().min() > 0
+
+
+def test_precision_of_a_projection_follows_the_positions():
+    atoms = atoms_of([(0.0, 0.0, 0.0)], 6)
+    single = Atoms(
+        positions=atoms.positions.float(),
+        atomic_numbers=atoms.atomic_numbers,
+        b_factors=atoms.b_factors,
+        occupancies=atoms.occupancies,
+    )
+    assert projected_potential(single, size=(8, 8), pixel_size=1.0).dtype == torch.float32
+    assert projected_potential(atoms, size=(8, 8), pixel_size=1.0).dtype == torch.float64
+
+
+def test_fields_and_slices_that_cannot_be_are_refused():
+    atoms = atoms_of([(0.0, 0.0, 0.0)], 6)
+    for project in (projected_potential, projected_potential_by_sum):
+        with pytest.raises(UsageError, match="pixel_size"):
+            project(atoms, size=(8, 8), pixel_size=0.0)
+        with pytest.raises(ShapeError, match="at least one pixel"):
+            project(atoms, size=(0, 8), pixel_size=1.0)
+        with pytest.raises(InputError, match="finite"):
+            project(atoms_of([(math.inf, 0.0, 0.0)], 6), size=(8, 8), pixel_size=1.0)
+    for edges in ([1.0], [1.0, 0.0], []):
+        with pytest.raises(UsageError, match="edges"):
+            list(projected_slices(atoms, size=(8, 8), pixel_size=1.0, edges=edges))
