@@ -27,7 +27,7 @@ from cryowalk import Defocus, Optics, fourier, microscope
 from cryowalk.core.constants import electron_wavelength, interaction_constant
 from cryowalk.course import Choice, Slider, check, explain, exploration, parameters, predict, prediction
 from cryowalk.data.instrument import Gun, ObjectiveLens
-from cryowalk.microscope import beam_motion, damage, exposure, gun, image_formation, lens, scattering, specimen, support
+from cryowalk.microscope import beam_motion, damage, exposure, gun, image_formation, lens, limits, scattering, specimen, support
 
 torch.set_num_threads(1)
 OPTICS = Optics(pixel_size=1.5, voltage_kv=300.0, spherical_aberration_mm=2.7, amplitude_contrast=0.0)
@@ -671,12 +671,12 @@ def draw_budget(spacing, underfocus):
     return figure
 
 
-limits = exploration(
+budget_bars = exploration(
     draw_budget,
     spacing=Slider(3.2, 12.0, 4.0, step=0.2, label="spacing (Å)"),
     underfocus=Slider(5000, 30000, 15000, step=1000, label="underfocus (Å)"),
 )
-limits
+budget_bars
 
 # %% [markdown] tags=["sharpen"]
 # *Figure U02.h. The budget at one resolution. Move to 3.2 Å: which bar would you pay to raise?*
@@ -711,6 +711,24 @@ for spacing in (10.0, 6.0, 4.0):
     product, simulated = math.prod(budget(spacing, crest).values()), simulated_amplitude(spacing, crest)
     print(f"{spacing:4.1f} Å at {crest:.0f} Å underfocus: product of the bars {product:.4f}, simulated {simulated:.4f}")
     assert abs(product / simulated - 1) < 0.02
+
+# %% [markdown] tags=["sharpen"]
+# The library keeps such a ledger for real images: `limits.budget` has the same bars for coherence, motion and dose, and adds those that need the particle's size: energy losses in the ice, curvature, the camera's efficiency, and what the box cuts off.
+
+# %% tags=["sharpen"]
+conditions = limits.Conditions(
+    defocus=15000.0, diameter=120.0, box=256, dose=DOSE, drift=DRIFT, jitter=JITTER, gun=BUDGET_GUN, lens=BUDGET_LENS
+)
+for spacing in (8.0, 4.0):
+    ledger, mine_here = limits.budget(spacing, optics=OPTICS, conditions=conditions), budget(spacing, 15000.0)
+    print(f"{spacing:.0f} Å: " + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in ledger._asdict().items()))
+    print(f"     all together {ledger.total:.2f}; the worst is {ledger.worst.replace('_', ' ')}")
+    assert math.isclose(
+        ledger.temporal_coherence * ledger.spatial_coherence, mine_here["energy spread"] * mine_here["beam convergence"]
+    )
+    assert math.isclose(
+        ledger.motion * ledger.dose, mine_here["drift in a frame"] * mine_here["jitter"] * mine_here["radiation damage"]
+    )
 
 # %% [markdown]
 # ## In your own words
