@@ -15,7 +15,8 @@ from cryowalk.data.pose import Pose
 from cryowalk.data.volume import Volume
 from cryowalk.fourier.filters import shift_images
 from cryowalk.fourier.nufft import rotate_exactly
-from cryowalk.microscope.specimen import FormFactors, projected_slices
+from cryowalk.microscope.form_factors import FormFactors
+from cryowalk.microscope.specimen import projected_slices
 
 
 def slices_of_volume(volume: Volume, pose: Pose, *, slice_thickness: float) -> Float[Tensor, "n slices h w"]:
