@@ -11,7 +11,7 @@ from cryowalk.core.errors import UsageError
 from cryowalk.fourier.grids import frequency_grid, frequency_radius
 from cryowalk.fourier.shells import shell_average, shell_frequency
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR
+from cryowalk.microscope.form_factors import VOLT_PER_SCATTERING_FACTOR
 from cryowalk.microscope.support import (
     CARBON_MEAN_INNER_POTENTIAL,
     CarbonFilm,

@@ -13,8 +13,8 @@ from cryowalk.core.errors import UsageError
 from cryowalk.data.volume import Volume
 from cryowalk.fourier.grids import coordinates
 from cryowalk.microscope.delivery_settings import ContaminationSettings
+from cryowalk.microscope.form_factors import VOLT_PER_SCATTERING_FACTOR, scattering_factor
 from cryowalk.microscope.ice import MEAN_INNER_POTENTIAL
-from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR, scattering_factor
 
 KINDS = ("ice crystal", "ethane drop", "aggregate")
 

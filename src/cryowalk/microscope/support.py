@@ -12,7 +12,7 @@ from cryowalk.core.constants import AVOGADRO, ELECTRON_REST_ENERGY_KV, METRE, in
 from cryowalk.core.errors import UsageError
 from cryowalk.fourier.grids import frequency_radius
 from cryowalk.fourier.transform import to_real
-from cryowalk.microscope.specimen import VOLT_PER_SCATTERING_FACTOR, scattering_factor
+from cryowalk.microscope.form_factors import VOLT_PER_SCATTERING_FACTOR, scattering_factor
 
 CARBON_MEAN_INNER_POTENTIAL = 9.09  # V, of evaporated carbon: Wanner et al., Ultramicroscopy 106, 341 (2006)
 CARBON_DENSITY = 1.75e6  # g/m³, of the same films
