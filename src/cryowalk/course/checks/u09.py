@@ -104,14 +104,14 @@ def _scene(seed: int, side: int) -> tuple[np.ndarray, np.ndarray, Callable[[floa
 
     def transfer(height: float) -> np.ndarray:
         phase = np.pi * _WAVELENGTH * ((12000.0 + height) * squared - 0.5 * 2.7e7 * _WAVELENGTH**2 * squared**2)
-        return np.sin(phase + np.arcsin(0.1))
+        return np.asarray(np.sin(phase + np.arcsin(0.1)))
 
     return image, heights, transfer
 
 
 def _dft(side: int) -> np.ndarray:
     index = np.arange(side)
-    return np.exp(-2j * np.pi * np.outer(index, index) / side)
+    return np.asarray(np.exp(-2j * np.pi * np.outer(index, index) / side))
 
 
 def brute_force(image: np.ndarray, heights: np.ndarray, transfer: Callable[[float], np.ndarray]) -> np.ndarray:
