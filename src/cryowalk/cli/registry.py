@@ -26,7 +26,20 @@ REGISTRY: tuple[Entry, ...] = (
         module="simulate_particles",
         panel=_WALK,
     ),
+    Entry(
+        words=("simulate", "micrographs"),
+        summary="Simulate micrographs with their truth.",
+        module="simulate_micrographs",
+        panel=_WALK,
+    ),
+    Entry(words=("simulate", "movies"), summary="Simulate movies with their truth.", module="simulate_movies", panel=_WALK),
     Entry(words=("ctf",), summary="Estimate the CTF of micrographs.", module="ctf", panel=_WALK),
+    Entry(
+        words=("simulate", "tilt-series"),
+        summary="Simulate tilt series with their truth.",
+        module="simulate_tilt_series",
+        panel=_WALK,
+    ),
     Entry(words=("project",), summary="Project a map along the poses of a STAR file.", module="project", panel=_WALK),
     Entry(
         words=("reconstruct",),
