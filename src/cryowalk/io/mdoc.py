@@ -238,7 +238,7 @@ def _time(text: str | None) -> float | None:
         try:
             return (
                 datetime.strptime(" ".join((text or "").split()), " ".join(form.split())) - datetime(1970, 1, 1)
-            ).total_seconds()  # noqa: DTZ001, DTZ007
+            ).total_seconds()
         except ValueError:
             continue
     return None

@@ -7,7 +7,7 @@ import numpy as np
 from cryowalk.core.errors import InputError
 from cryowalk.data.camera import Response
 from cryowalk.io.star import StarBlock, read_star, write_star
-from cryowalk.io.star_numbers import constant_texts, numbers
+from cryowalk.io.star_numbers import exact_texts, numbers
 
 FREQUENCY, VALUE = "rlnResolutionInversePixel", "rlnMtfValue"
 NYQUIST = 0.5  # cycles a pixel
@@ -67,5 +67,5 @@ def write_mtf(response: Response, path: str | Path) -> None:
         raise InputError(
             f"a curve of {len(response.frequency)} frequencies and {len(response.value)} values cannot be written", file=path
         )
-    columns = {FREQUENCY: constant_texts(response.frequency), VALUE: constant_texts(response.value)}
+    columns = {FREQUENCY: exact_texts(response.frequency), VALUE: exact_texts(response.value)}
     write_star([StarBlock(columns=columns)], path)
