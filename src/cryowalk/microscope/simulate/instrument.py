@@ -27,20 +27,21 @@ class Instrument:
     camera: Camera
 
 
-def instrument_for(settings: MicrographSimulationSettings) -> Instrument:
-    """Gun, lens and camera of these settings.
+def instrument_for(settings: MicrographSimulationSettings, camera: Camera | None = None) -> Instrument:
+    """Gun, lens and camera of these settings; another `camera` stands for the preset that they name.
 
     Raises
     ------
     UsageError
         If there is no such camera.
     """
-    if settings.camera not in CAMERAS:
+    if camera is None and settings.camera not in CAMERAS:
         raise UsageError(f"there is no camera {settings.camera!r}", expected=", ".join(CAMERAS))
+    chosen = camera or CAMERAS[settings.camera]
     return Instrument(
         gun=Gun(energy_spread_ev=settings.energy_spread_ev, convergence=settings.convergence),
         lens=ObjectiveLens(chromatic_aberration_mm=settings.chromatic_aberration_mm, aperture=settings.aperture),
-        camera=replace(CAMERAS[settings.camera], dose_rate=settings.dose_rate, noise=settings.noise),
+        camera=replace(chosen, dose_rate=settings.dose_rate or chosen.dose_rate, noise=settings.noise),
     )
 
 

@@ -48,13 +48,15 @@ def simulate_micrograph(
     *,
     generator: torch.Generator,
     settings: MicrographSimulationSettings | None = None,
+    camera: Camera | None = None,
     name: str = "",
     **choices: Any,
 ) -> tuple[Micrograph, MicrographTruth]:
     """One micrograph in the camera's units, protein dark, and its truth; on the generator's device.
 
     Expected electrons in a pixel: dose · pixel size² · (part that the ice lets through) · intensity, the intensity formed on a canvas so large that nothing wraps
-    round; then the camera counts. Everything follows from the generator's state. `choices` are single settings that replace those in `settings`.
+    round; then the camera counts. Everything follows from the generator's state. A `camera` stands for the preset that the settings name. `choices` are single
+    settings that replace those in `settings`.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def simulate_micrograph(
     """
     settings = chosen(settings or MicrographSimulationSettings(), choices)
     optics = tilted_beam(optics, settings)
-    instrument = instrument_for(settings)
+    instrument = instrument_for(settings, camera)
     drawing = draw(specimens, optics, settings, generator=generator)
     expected = expected_electrons(
         drawing, settings, instrument=instrument, margin=camera_margin(drawing.canvas, instrument.camera)

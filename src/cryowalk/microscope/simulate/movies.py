@@ -39,15 +39,16 @@ from cryowalk.microscope.simulate.scene import (
     with_sheet,
 )
 from cryowalk.microscope.simulate.specimens import Specimens
-from cryowalk.numerics.warping import warp
+from cryowalk.numerics.sinc_warp import warp
 
 _HELD_BYTES = 2**28  # of particles' slices that all frames share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensor:
-    """What makes one pixel of the camera differ from the next: the factors that correct raw frames, and pixels that do not work; the same for all movies."""
+    """The camera of all movies of a session: the factors that correct its raw frames, its broken pixels, and, where no preset is meant, its curves."""
 
+    camera: Camera | None = None
     gain_reference: Float[Tensor, "h w"] | None = None
     defects: Defects | None = None
 
@@ -96,8 +97,9 @@ def simulate_movie(
     """
     settings = chosen(settings or MovieSimulationSettings(), choices)
     progress = progress or SilentProgress()
-    movie = _prepared(specimens, tilted_beam(optics, settings), settings, generator=generator)
     sensor = sensor or Sensor()
+    instrument = replace(instrument_for(settings, sensor.camera), camera=movie_camera(settings, sensor.camera))
+    movie = _prepared(specimens, tilted_beam(optics, settings), settings, instrument=instrument, generator=generator)
     source = movie.drawing.streams.generator("camera", device=generator.device)
     for expected in _expected_frames(movie):
         sink.write(_recorded(expected, movie.instrument.camera, sensor, generator=source)[None])
@@ -106,9 +108,9 @@ def simulate_movie(
     return replace(truth, motion=movie.motion, extra={**truth.extra, "frames": float(settings.frames)})
 
 
-def movie_camera(settings: MovieSimulationSettings) -> Camera:
+def movie_camera(settings: MovieSimulationSettings, camera: Camera | None = None) -> Camera:
     """The camera of a movie: one that counts places each electron in a pixel of the frames, and a frame's values are the electrons that it found."""
-    camera = instrument_for(settings).camera
+    camera = instrument_for(settings, camera).camera
     sampled = replace(camera, sampling=2 if settings.super_resolution == "2" else 1)
     if camera.mode != "counting":
         return sampled
@@ -132,10 +134,17 @@ def check_movie_settings(settings: MovieSimulationSettings) -> None:
         raise UsageError("an EER movie holds counted electrons, not an expected image", fix="give --format mrc, or noise poisson")
 
 
-def _prepared(specimens: Specimens, optics: Optics, settings: MovieSimulationSettings, *, generator: torch.Generator) -> _Movie:
+def _prepared(
+    specimens: Specimens,
+    optics: Optics,
+    settings: MovieSimulationSettings,
+    *,
+    instrument: Instrument,
+    generator: torch.Generator,
+) -> _Movie:
+    """The movie's content, lens and motion, before any frame."""
     check_movie_settings(settings)
     drawing = draw(specimens, optics, settings, generator=generator)
-    instrument = replace(instrument_for(settings), camera=movie_camera(settings))
     motion = None
     if settings.motion == "drawn":
         names = MotionSettings.__dataclass_fields__.keys() & type(settings).__dataclass_fields__.keys()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -52,6 +52,11 @@ class Specimens:
     states: tuple[State, ...]
     volumes: tuple[Volume, ...]
     references: tuple[FourierVolume, ...]
+
+    def to(self, device: "torch.device | str") -> "Specimens":
+        """The same, with what projections are made from on another device."""
+        references = tuple(replace(one, coefficients=one.coefficients.to(device)) for one in self.references)
+        return replace(self, references=references)
 
     @property
     def weights(self) -> Float[Tensor, " states"]:
@@ -189,7 +194,7 @@ def _volume_of_map(volume: Volume, optics: Optics, *, room: tuple[int | None, in
     radius = min(reach, side // 2 * volume.voxel_size)
     needed = 2 * math.ceil(radius / volume.voxel_size) + 2
     target = room[0] or even_fast(needed + room[1])
-    if target < needed:
+    if target < min(needed, side):
         raise InputError(
             f"the map reaches {radius:.1f} Å from its origin voxel and does not fit into a box of {target} voxels",
             expected=f"a box of at least {needed} voxels",

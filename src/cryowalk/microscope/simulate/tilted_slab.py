@@ -22,6 +22,7 @@ from cryowalk.microscope.simulate.scene import Canvas, add_boxes, whole_pixels
 from cryowalk.microscope.tilted import tilted_heights
 
 _GOLD = 79
+_BEADS = 16  # imaged at a time
 _STRIP_PHASE = 1.0  # rad, change of the aberration phase at Nyquist from one strip of ice to the next
 
 
@@ -90,31 +91,39 @@ def add_beads(
     if not len(truth.bead_positions):
         return
     place = truth.seen(truth.bead_positions)[tilt]
-    places = place[:, :2] * canvas.pixel_size
-    pixels, rests = whole_pixels(places, canvas)
+    every = truth.defocus_of(tilt)
+    deepest = replace(every, major=every.major + place[:, 2].abs().max(), b_factor=None)
     reach = truth.bead_radius + canvas.pixel_size
-    for pixel, rest, height in zip(pixels, rests, place[:, 2], strict=True):
-        defocus = _at_height(truth.defocus_of(tilt), height)
-        side = canvas_size(truth.optics, defocus, box=2 * math.ceil(reach / canvas.pixel_size) + 2)
-        beyond = pixel + side // 2
-        if bool((beyond < 0).any()) or int(pixel[0]) - side // 2 > canvas.size[1] or int(pixel[1]) - side // 2 > canvas.size[0]:
-            continue
-        bead = _bead_intensity(truth, rest, defocus, side=side, instrument=instrument)
-        add_boxes(intensity, (bead - 1)[None], pixel[None])
+    side = canvas_size(truth.optics, deepest, box=2 * math.ceil(reach / canvas.pixel_size) + 2)
+    pixels, rests = whole_pixels(place[:, :2] * canvas.pixel_size, canvas)
+    height, width = canvas.size
+    limit = torch.tensor([width, height])
+    is_seen = ((pixels + side // 2 >= 0) & (pixels - side // 2 <= limit)).all(dim=1)
+    for some in torch.split(torch.nonzero(is_seen)[:, 0], _BEADS):
+        beads = _bead_intensities(truth, rests[some], _at_heights(every, place[some, 2]), side=side, instrument=instrument)
+        add_boxes(intensity, beads - 1, pixels[some])
 
 
-def _at_height(defocus: Defocus, height: Tensor) -> Defocus:
-    return replace(defocus, major=defocus.major + height, minor=defocus.minor + height, b_factor=None)
+def _at_heights(defocus: Defocus, heights: Float[Tensor, " beads"]) -> Defocus:
+    """The defocus of each bead."""
+    return Defocus(
+        major=defocus.major + heights,
+        minor=defocus.minor + heights,
+        azimuth=defocus.azimuth.expand(len(heights)),
+        phase_shift=defocus.phase_shift.expand(len(heights)),
+    )
 
 
-def _bead_intensity(
-    truth: TiltSeriesTruth, rest: Float[Tensor, "2"], defocus: Defocus, *, side: int, instrument: Instrument
-) -> Float[Tensor, "side side"]:
-    """The intensity of one bead on a small sheet, its middle `rest` (Å) beyond the origin pixel."""
+def _bead_intensities(
+    truth: TiltSeriesTruth, rests: Float[Tensor, "beads 2"], defocus: Defocus, *, side: int, instrument: Instrument
+) -> Float[Tensor, "beads side side"]:
+    """The intensity of each bead on a small sheet of its own, its middle `rests` (Å) beyond the origin pixel."""
     optics = truth.optics
-    middle = (side // 2 * optics.pixel_size + rest)[None]
-    path = support.bead_thickness(middle, radius=truth.bead_radius, size=(side, side), pixel_size=optics.pixel_size)
+    middles = side // 2 * optics.pixel_size + rests
+    radius, size = truth.bead_radius, (side, side)
+    paths = [support.bead_thickness(middle[None], radius=radius, size=size, pixel_size=optics.pixel_size) for middle in middles]
+    path = torch.stack(paths)
     strength = interaction_constant(optics.voltage_kv)
     absorbed = strength * support.absorbing_potential(path, atomic_number=_GOLD, voltage_kv=optics.voltage_kv)
     wave = torch.polar(torch.exp(-absorbed), strength * support.gold_mean_inner_potential() * path)
-    return image_of_wave(wave, optics, defocus, gun=instrument.gun, lens=instrument.lens).float()
+    return image_of_wave(wave.to(torch.complex64), optics, defocus, gun=instrument.gun, lens=instrument.lens).float()

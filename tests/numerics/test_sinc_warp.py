@@ -8,7 +8,7 @@ import torch
 from cryowalk.fourier.filters import shift_images
 from cryowalk.fourier.grids import frequency_radius
 from cryowalk.fourier.transform import to_fourier, to_real
-from cryowalk.numerics.warping import warp
+from cryowalk.numerics.sinc_warp import warp
 
 
 def noise(size, *, limit):
