@@ -23,6 +23,7 @@ from cryowalk.microscope.lens import (
     contrast_transfer,
     contrast_transfer_reference,
     ctf_zeros,
+    scherzer_defocus,
     warn_of_aliasing,
     wave_transfer,
 )
@@ -314,6 +315,13 @@ def test_zeros_are_all_the_changes_of_sign(defocus, cs, phase_shift):
     found = ctf_zeros(optics, defocus=defocus, up_to=0.9, phase_shift=phase_shift)
     assert len(found) == len(place)
     np.testing.assert_allclose(found, (k[place] + k[place + 1]) / 2, atol=3e-6)
+
+
+@pytest.mark.parametrize(("voltage_kv", "cs", "expected"), [(300, 2.7, 874.900), (200, 1.0, 600.951), (100, 1.6, 923.478)])
+def test_scherzers_defocus_has_its_golden_value(voltage_kv, cs, expected):
+    assert scherzer_defocus(Optics(pixel_size=1.0, voltage_kv=voltage_kv, spherical_aberration_mm=cs)) == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_the_alias_free_defocus_is_the_published_one():

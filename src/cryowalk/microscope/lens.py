@@ -275,6 +275,19 @@ def ctf_zeros(optics: Optics, *, defocus: float, up_to: float, phase_shift: floa
     return torch.tensor(inside, dtype=torch.float64)
 
 
+def scherzer_defocus(optics: Optics) -> float:
+    """The underfocus 1.2 √(Cs λ) whose CTF stays near one sign over the widest band, Å.
+
+    Source: Scherzer, J. Appl. Phys. 20, 20 (1949).
+
+    Examples
+    --------
+    >>> round(scherzer_defocus(Optics(pixel_size=1.0, voltage_kv=300, spherical_aberration_mm=2.7)), 1)
+    874.9
+    """
+    return 1.2 * math.sqrt(optics.spherical_aberration * optics.wavelength)
+
+
 def delocalisation(optics: Optics, defocus: Defocus, *, frequency: float) -> Float[Tensor, "*batch"]:
     """How far the lens displaces detail of this spatial frequency (1/Å) in the image, Å: |dχ/dk| / 2π = |λ Δf k − Cs λ³ k³|, at the larger defocus.
 
