@@ -8,6 +8,7 @@ import torch
 
 from cryowalk.core.constants import interaction_constant
 from cryowalk.core.errors import InputError, UsageError
+from cryowalk.data.optics import Optics
 from cryowalk.microscope.absorption import (
     elastic_mean_free_path,
     fates,
@@ -16,6 +17,7 @@ from cryowalk.microscope.absorption import (
     transmitted_fraction,
     unfiltered,
 )
+from cryowalk.microscope.scattering import exit_wave
 
 
 def test_half_a_thousand_angstrom_pass_the_published_fraction():
@@ -42,6 +44,15 @@ def test_the_imaginary_potential_loses_what_the_law_says(voltage_kv):
     thickness = 700.0
     wave = cmath.exp(1j * interaction_constant(voltage_kv) * (3.6 + 1j * imaginary_potential(voltage_kv)) * thickness)
     assert abs(wave) ** 2 == pytest.approx(transmitted_fraction(thickness, voltage_kv=voltage_kv), rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["phase_grating", "multislice"])
+def test_a_wave_through_absorbing_slices_loses_what_the_law_says(method):
+    optics = Optics(pixel_size=1.0, voltage_kv=300, spherical_aberration_mm=2.7, amplitude_contrast=0.0)
+    slices = torch.full((40, 16, 18), 10.0, dtype=torch.float64) * complex(3.6, imaginary_potential(300))
+    wave = exit_wave(slices, optics=optics, slice_thickness=10.0, method=method)
+    expected = transmitted_fraction(400.0, voltage_kv=300)
+    torch.testing.assert_close(wave.abs() ** 2, torch.full((16, 18), expected, dtype=torch.float64))
 
 
 def test_a_map_of_thickness_gives_a_map_of_fractions_with_a_gradient():

@@ -7,7 +7,8 @@ Source: Parkhurst et al., Ultramicroscopy 256, 113882 (2024); McMullan, Vinothku
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from jaxtyping import Complex, Float
@@ -125,10 +126,13 @@ def evolve_ice(
     amplitude = _amplitude_of_thickness(thickness, size, device=ice.device)
     unit = torch.where(amplitude > 0, ice / amplitude.clamp_min(torch.finfo(ice.dtype).tiny), torch.zeros_like(ice))
     spectrum, fresh = filtering_half_spectrum(unit), _noise(size, pixel_size=pixel_size, generator=generator)
-    for rows, radius in _rows_of_radius(size, pixel_size=pixel_size, like=ice):
+
+    def walk(rows: slice, radius: Tensor) -> None:
         exponent = radius.square_().mul_(-2 * math.pi**2 * mean_square_displacement / 3 * dose)
         spectrum[rows] *= torch.exp(exponent)
         spectrum[rows] += fresh[rows].mul_(torch.sqrt(-torch.expm1(2 * exponent)))
+
+    _on_rows(walk, size, pixel_size=pixel_size, like=ice)
     return filtered_image(spectrum, width=size[1]).mul_(amplitude)
 
 
@@ -139,9 +143,12 @@ def _noise(size: tuple[int, int], *, pixel_size: float, generator: torch.Generat
         raise ShapeError(f"a field has at least one pixel: got {height} × {width}")
     require_positive("pixel_size", pixel_size, unit="Å")
     noise = torch.view_as_complex(torch.randn(height, width // 2 + 1, 2, generator=generator, device=generator.device))
-    for rows, radius in _rows_of_radius(size, pixel_size=pixel_size, like=noise):
+
+    def colour(rows: slice, radius: Tensor) -> None:
         # E|F|² of an orthonormal transform is the density over the area of a pixel, half of it in each of the real and imaginary parts.
         noise[rows] *= power(radius, thickness=1.0).mul_(0.5 / pixel_size**2).sqrt_()
+
+    _on_rows(colour, size, pixel_size=pixel_size, like=noise)
     # Of the columns that are their own Friedel mates the way back to real space keeps the Hermitian half.
     noise[:, 0] *= math.sqrt(2)
     if width % 2 == 0:
@@ -150,13 +157,26 @@ def _noise(size: tuple[int, int], *, pixel_size: float, generator: torch.Generat
     return noise
 
 
-def _rows_of_radius(size: tuple[int, int], *, pixel_size: float, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Some rows at a time of |k| on a half spectrum: on a CPU few enough to stay in its cache."""
+def _on_rows(work: Callable[[slice, Tensor], None], size: tuple[int, int], *, pixel_size: float, like: Tensor) -> None:
+    """Do `work` on every row of a half spectrum with its |k|: on a CPU some rows at a time, few enough for its cache, each thread rows of its own."""
     kx, ky = frequency_grid(size, pixel_size=pixel_size, like=like)
-    count = size[0] if like.device.type != "cpu" else max(1, _ROW_BLOCK // kx.shape[0])
-    for start in range(0, size[0], count):
+    if like.device.type != "cpu":
+        work(slice(None), radius_of(kx, ky))
+        return
+    count = max(1, _ROW_BLOCK // kx.shape[0])
+
+    def part(start: int) -> None:
         rows = slice(start, start + count)
-        yield rows, radius_of(kx, ky[rows])
+        work(rows, radius_of(kx, ky[rows]))
+
+    starts = range(0, size[0], count)
+    if len(starts) == 1:
+        part(0)
+        return
+    # Torch's threads would meet after every operation; the number of torch's threads is each calling thread's own.
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for block in [pool.submit(part, start) for start in starts]:
+            block.result()
 
 
 def require_thickness(thickness: float) -> float:
