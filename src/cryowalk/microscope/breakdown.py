@@ -88,8 +88,8 @@ def breakdown(
     """How far the exit waves of the three simple models are from multislice, for the middle `thicknesses` (Å, rising) of a thick specimen.
 
     `slices` is the projected potential of the thickest specimen, V Å; the thinner ones are the slices about its middle. Voltages replace that of the
-    optics, whose amplitude contrast is left out: all models then treat the same real potential. A ring holds the frequencies
-    within 5 % of 1/resolution. For a weak specimen that is the same at every depth the projection's correlation is
+    optics, whose amplitude contrast is left out: all models then treat the same real potential. The mean of each slice turns the phase of the whole
+    wave, which no image shows but which single scattering has no way to express: it is taken out. A ring holds the frequencies within 5 % of 1/resolution. For a weak specimen that is the same at every depth the projection's correlation is
     sinc(λk²t/2) (with the factor π inside), by defocus alone.
 
     Raises
@@ -97,6 +97,7 @@ def breakdown(
     UsageError
         If a thickness does not fit into the slices, or a resolution is beyond what multislice keeps on this grid.
     """
+    slices = slices - slices.mean(dim=(-2, -1), keepdim=True)
     counts = [_slices_in(thickness, slice_thickness, len(slices)) for thickness in thicknesses]
     rings = [_ring((slices.shape[-2], slices.shape[-1]), resolution, optics).to(slices.device) for resolution in resolutions]
     shape = (len(MODELS), len(voltages_kv), len(counts), len(rings))
