@@ -178,6 +178,29 @@ def test_evolving_keeps_a_thickness_map():
     assert after[:, 40:].std() == pytest.approx(ice[:, 40:].std().item(), rel=0.1)
 
 
+def test_evolving_keeps_the_precision():
+    ice = projected_ice((40, 33), pixel_size=1.0, thickness=100.0, generator=seeded()).double()
+    thickness = torch.full((40, 33), 100.0)
+    thickness[0] = 0
+    for given in (100.0, thickness):
+        after = evolve_ice(ice, pixel_size=1.0, dose=1.0, thickness=given, generator=seeded(2))
+        assert after.dtype == torch.float64
+        assert after.isfinite().all()
+
+
+def test_ice_is_made_and_evolves_where_its_generator_is():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device: ice on a GPU was not tested")
+    source = torch.Generator(device="cuda").manual_seed(1)
+    thickness = torch.full((200, 301), 300.0, device="cuda")
+    ice = projected_ice((200, 301), pixel_size=1.0, thickness=thickness, generator=source)
+    after = evolve_ice(ice, pixel_size=1.0, dose=1.0, thickness=thickness, generator=source)
+    here = projected_ice((200, 301), pixel_size=1.0, thickness=300.0, generator=seeded())
+    for field in (ice, after):
+        assert field.device.type == "cuda"
+        assert field.std().item() == pytest.approx(here.std().item(), rel=0.03)
+
+
 def test_elastic_scattering_is_the_variance_of_the_phase():
     from cryowalk.microscope.absorption import elastic_mean_free_path
 

@@ -124,7 +124,7 @@ def evolve_ice(
         raise UsageError(f"the dose must not be negative: got {dose} e⁻/Å²")
     size = (ice.shape[0], ice.shape[1])
     amplitude = _amplitude_of_thickness(thickness, size, device=ice.device)
-    unit = torch.where(amplitude > 0, ice / amplitude.clamp_min(torch.finfo(ice.dtype).tiny), torch.zeros_like(ice))
+    unit = torch.where(amplitude > 0, ice / amplitude.clamp_min(torch.finfo(amplitude.dtype).tiny), torch.zeros_like(ice))
     spectrum, fresh = filtering_half_spectrum(unit), _noise(size, pixel_size=pixel_size, generator=generator)
 
     def walk(rows: slice, radius: Tensor) -> None:
