@@ -32,6 +32,7 @@ REGISTRY: tuple[Entry, ...] = (
         module="simulate_micrographs",
         panel=_WALK,
     ),
+    Entry(words=("simulate", "tem"), summary="Run a parameter file of TEM-simulator.", module="simulate_tem", panel=_WALK),
     Entry(words=("simulate", "movies"), summary="Simulate movies with their truth.", module="simulate_movies", panel=_WALK),
     Entry(words=("ctf",), summary="Estimate the CTF of micrographs.", module="ctf", panel=_WALK),
     Entry(
