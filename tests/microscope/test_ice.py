@@ -12,8 +12,9 @@ from cryowalk.core.errors import CryowalkError, InputError, ShapeError, UsageErr
 from cryowalk.fourier.grids import frequency_radius
 from cryowalk.fourier.shells import shell_average
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.microscope.form_factors import VOLT_PER_SCATTERING_FACTOR, scattering_factor
+from cryowalk.microscope.form_factors import VOLT_PER_SCATTERING_FACTOR, bonded_hydrogen, scattering_factor
 from cryowalk.microscope.ice import (
+    BONDED_INNER_POTENTIAL,
     FREE_ATOM_INNER_POTENTIAL,
     MOLECULES_PER_VOLUME,
     evolve_ice,
@@ -90,6 +91,8 @@ def test_the_scale_agrees_with_scattering_by_molecules_of_free_atoms():
     assert 0.3 < k[(power(k, thickness=1.0)).argmax()] < 0.36
     mean = MOLECULES_PER_VOLUME * VOLT_PER_SCATTERING_FACTOR * (oxygen[0] + 2 * hydrogen[0])
     assert mean.item() == pytest.approx(FREE_ATOM_INNER_POTENTIAL, abs=0.01)
+    bonded = MOLECULES_PER_VOLUME * VOLT_PER_SCATTERING_FACTOR * (oxygen[0] + 2 * bonded_hydrogen(k[:1], bond_length=0.96))
+    assert bonded.item() == pytest.approx(BONDED_INNER_POTENTIAL, abs=0.01)
 
 
 def test_slices_add_up_to_the_slab():

@@ -22,6 +22,7 @@ from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
 
 MEAN_INNER_POTENTIAL = 3.6  # V, of vitreous ice: Shang & Sigworth, J. Struct. Biol. 180, 10 (2012)
 FREE_ATOM_INNER_POTENTIAL = 4.57  # V, what free atoms of water at the density below give; bonds make it smaller
+BONDED_INNER_POTENTIAL = 4.17  # V, with the hydrogens of the form factors `bonded`
 DENSITY = 0.94e6  # g/m³
 MOLAR_MASS = 18.01528  # g/mol
 MOLECULES_PER_VOLUME = DENSITY * AVOGADRO / MOLAR_MASS / METRE**3  # 1/Å³

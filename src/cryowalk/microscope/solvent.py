@@ -33,7 +33,7 @@ def displaced(atoms: Atoms, volume: Volume, *, boundary: float = BOUNDARY, ice_p
     it is 0 before and after. The edge of the water is as soft as its standard deviation `boundary` (Å). Denser water in the first hydration shell is left out.
 
     Proteins fill 1.2 Å³/Da. Without their hydrogens free atoms make 6.6 V inside, 3.0 V above the measured potential of ice, 3.6 V. Where all hydrogens are listed as free
-    atoms, water should be made of free atoms too: `ice.FREE_ATOM_INNER_POTENTIAL`.
+    atoms, water should be made of free atoms too: `ice.FREE_ATOM_INNER_POTENTIAL`; with the form factors `bonded` `ice.BONDED_INNER_POTENTIAL`. Both leave 3.4 V.
 
     Raises
     ------
