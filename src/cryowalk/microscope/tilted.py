@@ -91,7 +91,7 @@ def apply_transfer_over_heights(
     total = None
     for node, weight in zip(nodes, _cardinal(position, nodes), strict=True):
         transfer = _layer_transfer(optics, defocus, middle + node * _reach(heights), images, gun=gun, lens=lens)
-        layer = to_fourier(images * weight.to(images.dtype)) * transfer
+        layer = to_fourier(images * weight) * transfer
         total = layer if total is None else total + layer
     if total is None:
         raise ShapeError("images without pixels have no layers")
@@ -125,7 +125,7 @@ def spread_back_over_heights(
     total = torch.zeros_like(images)
     for node, weight in zip(nodes, _cardinal(position, nodes), strict=True):
         transfer = _layer_transfer(optics, defocus, middle + node * _reach(heights), images, gun=gun, lens=lens)
-        total = total + to_real(spectrum * transfer, width=images.shape[-1]) * weight.to(images.dtype)
+        total = total + to_real(spectrum * transfer, width=images.shape[-1]) * weight
     return total
 
 
@@ -144,7 +144,7 @@ def _layers(images: Tensor, optics: Optics, heights: Tensor) -> tuple[float, lis
     finest = 0.5 / optics.pixel_size**2  # k² in the corner of the spectrum
     count = layer_count(math.pi * optics.wavelength * finest * reach)
     nodes = [math.cos(math.pi * (2 * layer + 1) / (2 * count)) for layer in range(count)]
-    position = (heights.double() - middle) / reach if reach > 0 else torch.zeros_like(heights, dtype=torch.float64)
+    position = (heights.to(images.dtype) - middle) / reach if reach > 0 else torch.zeros_like(heights, dtype=images.dtype)
     return middle, nodes, position
 
 
@@ -168,17 +168,13 @@ def _cardinal(position: Float[Tensor, "h w"], nodes: list[float]) -> Iterator[Fl
     """
     count = len(nodes)
     signs = [(1 - 2 * (layer % 2)) * math.sin(math.pi * (2 * layer + 1) / (2 * count)) for layer in range(count)]
-    total = torch.zeros_like(position)
+    total, one = torch.zeros_like(position), torch.ones_like(position)
     for sign, node in zip(signs, nodes, strict=True):
-        total = total + sign / _apart(position, node)
+        total = torch.addcdiv(total, one, position - node, value=sign)
+    inverse = 1 / total
     for sign, node in zip(signs, nodes, strict=True):
-        yield sign / (_apart(position, node) * total)
-
-
-def _apart(position: Tensor, node: float) -> Tensor:
-    """Position − node, kept away from zero: at a distance of 1e-14 the polynomial is 1 to that accuracy."""
-    difference = position - node
-    return torch.where(difference.abs() < 1e-14, 1e-14, difference)
+        # A pixel exactly on a node is 0 · ∞ there and 0 in the other layers.
+        yield torch.addcdiv(torch.zeros_like(total), inverse, position - node, value=sign).nan_to_num_(nan=1.0)
 
 
 def _layer_transfer(
