@@ -6,26 +6,59 @@ from typing import Any
 
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data.atoms import Atoms
-from cryowalk.data.images import ImageStack, Micrograph
+from cryowalk.data.camera import Response
+from cryowalk.data.images import ImageStack, Micrograph, Movie
+from cryowalk.data.micrographs import MicrographSet
 from cryowalk.data.particles import ParticleSet
+from cryowalk.data.tilt_series import TiltSeries
 from cryowalk.data.truth import Truth
 from cryowalk.data.volume import Volume
 from cryowalk.io.atoms import read_atoms, write_atoms
-from cryowalk.io.kinds import MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
+from cryowalk.io.coordinates import Coordinates, read_coordinates, write_coordinates
+from cryowalk.io.eer import EerMovieReader
+from cryowalk.io.kinds import KNOWN_IN_WORDS, MDOC_ENDINGS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import read_map, write_map
+from cryowalk.io.mdoc import Mdoc, read_mdoc, write_mdoc
+from cryowalk.io.micrographs import read_micrographs, write_micrographs
+from cryowalk.io.motion import MovieMotion, read_movie_motion, write_motion
+from cryowalk.io.movies import MOVIE_ENDINGS, open_movie, write_movie
 from cryowalk.io.mrc import MrcStackReader, write_array
 from cryowalk.io.mrc_header import MrcHeader, read_header
-from cryowalk.io.relion import ANGLES, read_particles, write_particles
+from cryowalk.io.mtf import read_mtf, write_mtf
+from cryowalk.io.relion import read_particles, write_particles
 from cryowalk.io.star import StarFile, read_star, write_star
+from cryowalk.io.star_kinds import star_kind
+from cryowalk.io.tem_simulator import read_tem_simulator, write_tem_simulator
+from cryowalk.io.tem_simulator_settings import TemInput
+from cryowalk.io.tiff import TiffMovieReader
+from cryowalk.io.tilt_series_files import read_tilt_series, write_tilt_series
 from cryowalk.io.truth import read_truth, write_truth
 
-Readable = Atoms | Volume | ImageStack | Micrograph | ParticleSet | Truth | StarFile
+Readable = (
+    Atoms
+    | Volume
+    | ImageStack
+    | Micrograph
+    | ParticleSet
+    | MicrographSet
+    | Truth
+    | MovieMotion
+    | tuple[TiltSeries, ...]
+    | Response
+    | Coordinates
+    | TiffMovieReader
+    | EerMovieReader
+    | Mdoc
+    | TemInput
+    | StarFile
+)
 
 
 def read(path: str | Path, *, pixel_size: float | None = None) -> Readable:
-    """What a file holds: `Atoms`, a `Volume`, an `ImageStack`, a `Micrograph`, a `ParticleSet`, a `Truth`, or else a `StarFile`.
+    """What a file holds: `Atoms`, a `Volume`, images, particles, micrographs, tilt series, a motion, a curve, settings, a `Truth`, or else a `StarFile`.
 
-    `pixel_size` (Å) stands for that of a file that does not say. An `ImageStack` is in memory; `MrcStackReader` reads in batches instead.
+    `pixel_size` (Å) stands for that of a file that does not say. An `ImageStack` is in memory; `MrcStackReader` reads in batches instead. A movie in TIFF
+    or EER is opened, and its frames are read when they are asked for (`open_movie` opens one in MRC, too).
 
     Raises
     ------
@@ -40,24 +73,31 @@ def read(path: str | Path, *, pixel_size: float | None = None) -> Readable:
         return _read_table(path, pixel_size)
     if kind == "mrc":
         return _read_mrc(read_header(path), pixel_size)
+    readers: dict[str, Callable[[Path], Any]] = {"tiff": open_movie, "mdoc": read_mdoc, "tem": read_tem_simulator}
+    if kind in readers:
+        return readers[kind](path)  # type: ignore[no-any-return]
     words = foreign_words(path)
     raise InputError(
         f"this is {words}" if words else "the file is of no kind known here",
         file=path,
-        expected="an MRC, STAR, PDB or mmCIF file, compressed or not",
+        expected=KNOWN_IN_WORDS,
         fix="convert it first" if words else "",
     )
 
 
 def _read_table(path: Path, pixel_size: float | None) -> Readable:
     star = read_star(path)
-    if "truth" in star:
-        return read_truth(path)
-    holds_particles = any(
-        block.name in ("particles", "images", "") and ("rlnImageName" in block.columns or set(ANGLES[:2]) <= set(block.columns))
-        for block in star.blocks
-    )
-    return read_particles(path, pixel_size=pixel_size) if holds_particles else star
+    readers: dict[str, Callable[[Path], Readable]] = {
+        "truth": read_truth,
+        "particles": lambda file: read_particles(file, pixel_size=pixel_size),
+        "micrographs": lambda file: read_micrographs(file, pixel_size=pixel_size),
+        "motion": read_movie_motion,
+        "tilt series": read_tilt_series,
+        "mtf": read_mtf,
+        "coordinates": read_coordinates,
+    }
+    kind = star_kind(star)
+    return readers[kind](path) if kind in readers else star
 
 
 def _read_mrc(header: MrcHeader, pixel_size: float | None) -> Readable:
@@ -76,16 +116,28 @@ def _read_mrc(header: MrcHeader, pixel_size: float | None) -> Readable:
 def write(thing: object, path: str | Path) -> None:
     """Write a thing in the format that everyone reads it in: maps and images as MRC, tables as STAR, atoms as PDB or mmCIF; all or nothing.
 
+    A movie becomes MRC, TIFF or EER by its name; several tilt series are given as a tuple.
+
     Raises
     ------
     UsageError
         If there is no format for such a thing, or the name ends like one of another format.
     """
     path = Path(path)
+    if isinstance(thing, tuple) and thing and all(isinstance(one, TiltSeries) for one in thing):
+        return write_tilt_series(thing, path)
     writers: tuple[tuple[type, set[str], Callable[..., None]], ...] = (
         (Atoms, STRUCTURE_ENDINGS, write_atoms),
         (Volume, MRC_ENDINGS, write_map),
         (ParticleSet, STAR_ENDINGS, write_particles),
+        (MicrographSet, STAR_ENDINGS, write_micrographs),
+        (MovieMotion, STAR_ENDINGS, write_motion),
+        (Response, STAR_ENDINGS, write_mtf),
+        (Coordinates, STAR_ENDINGS | {".csv"}, write_coordinates),
+        (TiltSeries, STAR_ENDINGS, lambda series, file: write_tilt_series([series], file)),
+        (Movie, MOVIE_ENDINGS, _write_movie),
+        (Mdoc, MDOC_ENDINGS, write_mdoc),
+        (TemInput, {".txt", ".inp", ".in"}, write_tem_simulator),
         (Truth, STAR_ENDINGS, write_truth),
         (StarFile, STAR_ENDINGS, write_star),
         (ImageStack, MRC_ENDINGS, _write_images),
@@ -101,6 +153,10 @@ def write(thing: object, path: str | Path) -> None:
             return writer(thing, path)
     hint = "write its parts: .first and .second, or .average()" if hasattr(thing, "first") else ""
     raise UsageError(f"there is no file format for {type(thing).__name__}", fix=hint)
+
+
+def _write_movie(movie: Movie, path: Path) -> None:
+    write_movie(movie.frames, path, pixel_size=movie.pixel_size, count=len(movie.frames))
 
 
 def _write_images(images: Any, path: Path) -> None:

@@ -1,7 +1,7 @@
 """What is in a file, in words and in numbers, from its header or table; pixels are not read."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import numpy as np
 from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
-from cryowalk.io.kinds import MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
+from cryowalk.io.inspect_movies import Told, tell_mdoc, tell_movie, tell_table, tell_tem
+from cryowalk.io.kinds import KNOWN_IN_WORDS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import map_origin
 from cryowalk.io.mrc_header import MODES_IN_WORDS, MrcHeader, read_header
 from cryowalk.io.relion import read_particles
 from cryowalk.io.stacks import find_stack
 from cryowalk.io.star import StarFile, read_star
+from cryowalk.io.star_kinds import star_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +64,26 @@ def describe(path: str | Path) -> Description:
             )
         return Description(path=path, kind=words, words=("a format that is not read here",), facts={"bytes": path.stat().st_size})
     if kind == "unknown":
-        raise InputError(
-            "the file is of no kind known here", file=path, expected="an MRC, STAR, PDB or mmCIF file, compressed or not"
-        )
+        raise InputError("the file is of no kind known here", file=path, expected=KNOWN_IN_WORDS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CryowalkWarning)
-        described = describe_star(read_star(path)) if kind == "star" else describe_structure(path)
+        tellers: dict[str, Callable[[Path], Told]] = {"tiff": tell_movie, "mdoc": tell_mdoc, "tem": tell_tem}
+        if kind in tellers:
+            described = _described(tellers[kind](path), path)
+        else:
+            described = describe_star(read_star(path)) if kind == "star" else describe_structure(path)
     told = tuple(
         str(warning.message).removeprefix(f"{printable(path)}: ") for warning in caught if warning.category is CryowalkWarning
     )
     return Description(
         path=path, kind=described.kind, words=described.words, facts=described.facts, notes=(*described.notes, *told)
     )
+
+
+def _described(told: Told, path: Path) -> Description:
+    """The description of what was told of a file."""
+    kind, words, facts = told
+    return Description(path=path, kind=kind, words=tuple(words), facts=facts)
 
 
 def describe_mrc(header: MrcHeader) -> Description:
@@ -154,6 +164,10 @@ def describe_star(star: StarFile) -> Description:
     facts: dict[str, Any] = {"blocks": blocks}
     kind = "STAR table"
     names = {block.name for block in star.blocks}
+    known = star_kind(star)
+    if known in ("micrographs", "motion", "tilt series", "mtf", "coordinates"):
+        kind, more_words, more_facts = tell_table(known, path)
+        return Description(path=path, kind=kind, words=(*words, *more_words), facts=facts | more_facts)
     if "truth" in names:
         kind = "truth of a simulation (STAR)"
     elif any("rlnImageName" in block.columns for block in star.blocks):
@@ -162,8 +176,6 @@ def describe_star(star: StarFile) -> Description:
         more_words, more_facts = _describe_particles(particles, path)
         words += more_words
         facts |= more_facts
-    elif "micrographs" in names or "movies" in names:
-        kind = f"{'movies' if 'movies' in names else 'micrographs'} (RELION STAR)"
     elif "pipeline_general" in names:
         kind = "RELION pipeline (STAR)"
     elif "job" in names:

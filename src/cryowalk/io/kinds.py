@@ -5,10 +5,14 @@ from typing import Literal
 
 from cryowalk.io.opening import foreign_kind, open_content, read_up_to
 
-Kind = Literal["mrc", "star", "structure", "foreign", "unknown"]
+Kind = Literal["mrc", "star", "structure", "tiff", "mdoc", "tem", "foreign", "unknown"]
 MRC_ENDINGS = {".mrc", ".mrcs", ".map", ".ccp4", ".rec", ".st", ".ali", ".ctf"}
 STAR_ENDINGS = {".star"}
 STRUCTURE_ENDINGS = {".pdb", ".ent", ".cif", ".mmcif"}
+MOVIE_ENDINGS = {".tif", ".tiff", ".eer", ".ecc", ".gain"}
+MDOC_ENDINGS = {".mdoc"}
+KNOWN_IN_WORDS = "an MRC, STAR, PDB, mmCIF, mdoc or TEM-simulator file, compressed or not, or a TIFF or EER movie"
+TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PDB_RECORDS = (
     "HEADER",
     "TITLE ",
@@ -38,6 +42,8 @@ def kind_of(path: Path) -> Kind:
     with open_content(path) as stream:
         start = bytes(read_up_to(stream, START, path=path))
     endings = {suffix.lower() for suffix in path.suffixes[-2:]}
+    if start.startswith(TIFF_MAGIC) and not endings & (MRC_ENDINGS | STAR_ENDINGS | STRUCTURE_ENDINGS | MDOC_ENDINGS):
+        return "tiff"
     if foreign_kind(start):
         return "foreign"
     if start[208:211] == b"MAP" or (b"\0" in start and endings & MRC_ENDINGS):
@@ -54,7 +60,16 @@ def _kind_of_text(start: bytes, endings: set[str]) -> Kind:
         return "structure" if is_mmcif or endings & {".cif", ".mmcif"} else "star"
     if any(line.startswith(PDB_RECORDS) for line in lines):
         return "structure"
-    by_name: tuple[tuple[Kind, set[str]], ...] = (("mrc", MRC_ENDINGS), ("star", STAR_ENDINGS), ("structure", STRUCTURE_ENDINGS))
+    if opening.startswith("=== "):
+        return "tem"
+    if any(line.startswith("[ZValue =") for line in lines):
+        return "mdoc"
+    by_name: tuple[tuple[Kind, set[str]], ...] = (
+        ("mrc", MRC_ENDINGS),
+        ("star", STAR_ENDINGS),
+        ("structure", STRUCTURE_ENDINGS),
+        ("mdoc", MDOC_ENDINGS),
+    )
     return next((kind for kind, names in by_name if endings & names), "unknown")
 
 

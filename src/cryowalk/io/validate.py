@@ -13,11 +13,17 @@ from cryowalk.core.errors import CryowalkError, CryowalkWarning, InputError, pri
 from cryowalk.core.execution import ImageSource, batches
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
-from cryowalk.io.kinds import foreign_words, kind_of
+from cryowalk.io.eer import EerMovieReader
+from cryowalk.io.inspect_movies import tell_mdoc, tell_table, tell_tem
+from cryowalk.io.kinds import KNOWN_IN_WORDS, foreign_words, kind_of
+from cryowalk.io.micrographs import read_micrographs
+from cryowalk.io.movies import open_movie
 from cryowalk.io.mrc import LARGEST_VALUE, MrcStackReader, read_array
 from cryowalk.io.mrc_header import MrcHeader, read_header
 from cryowalk.io.relion import read_particles
+from cryowalk.io.stacks import find_stack
 from cryowalk.io.star import read_star
+from cryowalk.io.star_kinds import star_kind
 
 BATCH_BYTES = 2**26
 NAMED = 5
@@ -67,9 +73,23 @@ def _faults_of_kind(path: Path) -> list[Fault]:
         return []
     if kind == "star":
         return _star_faults(path)
+    if kind == "tiff":
+        return _movie_faults(path)
+    if kind in ("mdoc", "tem"):
+        (tell_mdoc if kind == "mdoc" else tell_tem)(path)
+        return []
     words = foreign_words(path)
     what = f"this is {words}" if words else "the file is of no kind known here"
-    raise InputError(what, file=path, expected="an MRC, STAR, PDB or mmCIF file, compressed or not")
+    raise InputError(what, file=path, expected=KNOWN_IN_WORDS)
+
+
+def _movie_faults(path: Path) -> list[Fault]:
+    """Faults of the frames of a TIFF or EER movie, one frame in memory at a time."""
+    movie = open_movie(path)
+    if isinstance(movie, EerMovieReader):
+        movie = open_movie(path, raw_frames_per_frame=movie.raw_count)  # every raw frame once
+    found = [] if movie.pixel_size else [Fault(path=path, what="the file does not give the pixel size", is_serious=False)]
+    return found + _value_faults(path, ((number, movie.read([number])[0].numpy()) for number in range(movie.count)))
 
 
 def _mrc_faults(header: MrcHeader) -> list[Fault]:
@@ -151,12 +171,25 @@ def _listed(numbers: list[int]) -> str:
 def _star_faults(path: Path) -> list[Fault]:
     """Faults of a table; of particles also those of their images."""
     star = read_star(path)
+    kind = star_kind(star)
+    if kind in ("micrographs", "motion", "tilt series", "mtf", "coordinates"):
+        tell_table(kind, path)
+        return _missing(path) if kind == "micrographs" else []
     if not any("rlnImageName" in block.columns for block in star.blocks):
         return []
     particles = read_particles(path)
     if particles.images is None:
         return []
     return _image_faults(path, particles, particles.images)
+
+
+def _missing(path: Path) -> list[Fault]:
+    """Movies or micrographs that are named and not there."""
+    micrographs = read_micrographs(path)
+    names = list(dict.fromkeys(micrographs.names or micrographs.movie_names))
+    lost = [name for name in names if find_stack(name, path) is None]
+    shown = ", ".join(map(printable, lost[:NAMED])) + (" …" if len(lost) > NAMED else "")
+    return [Fault(path=path, what=f"{len(lost)} of {len(names)} files are not there: {shown}")] if lost else []
 
 
 def _image_faults(path: Path, particles: ParticleSet, images: ImageSource) -> list[Fault]:
