@@ -19,7 +19,7 @@ from torch import Tensor
 from cryowalk.core.errors import InputError, ShapeError, UsageError
 from cryowalk.data.camera import Camera, Response
 from cryowalk.fourier.grids import frequency_grid
-from cryowalk.fourier.transform import resample, to_fourier, to_real
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum, resample, to_fourier, to_real
 from cryowalk.microscope.detector_curves import (
     is_flat,
     noise_transfer_of,
@@ -216,7 +216,10 @@ def _filtered(images: Tensor, factor: Tensor | float) -> Tensor:
     """The images with their spectra multiplied by the factor; a number needs no transform."""
     if isinstance(factor, float):
         return images if factor == 1 else images * factor
-    return to_real(to_fourier(images) * factor, width=images.shape[-1])
+    if images.ndim > 2 or images.requires_grad:
+        return to_real(to_fourier(images) * factor, width=images.shape[-1])
+    # One large frame: where the origin lies cancels, and each pass over it that is left out is worth a tenth of its transform.
+    return filtered_image(filtering_half_spectrum(images).mul_(factor), width=images.shape[-1])
 
 
 def _with_readout_noise(recorded: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
