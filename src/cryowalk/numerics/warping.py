@@ -1,107 +1,87 @@
-"""A smooth warp of an image: every pixel moved by its own displacement, by a windowed sinc along one axis after the other."""
+"""Images read at displaced places: what lies at x + d(x) comes to x, d a smooth field given by a few coefficients.
 
-import inspect
-import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import pairwise
-from typing import Any
+Interpolation by cubic convolution (four points an axis), or linear.
 
-import numba
-import numpy as np
+Source: Keys, IEEE Trans. Acoust. Speech Signal Process. 29, 1153 (1981).
+"""
+
+from typing import Literal
+
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
-TAPS = 12
-_PHASES = 512  # positions between two pixels at which the taps are tabulated
-_KAISER = 4.0  # the window’s β with the least error for white noise up to 0.8 of Nyquist, 0.8 % of it at half a pixel
+from cryowalk.core.errors import ShapeError
+
+Interpolation = Literal["cubic", "linear"]
 
 
-def warp(image: Float[Tensor, "h w"], displacement: Float[Tensor, "2 h w"]) -> Float[Tensor, "h w"]:
-    """The image with what was at x moved to x + d, d = (x, y) in pixels; what would come from outside comes from the other side.
+def displaced_places(
+    coefficients: Float[Tensor, "2 6"], *, size: tuple[int, int]
+) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    """The places (x, y), pixels, that a field c₀ + c₁u + c₂u² + c₃v + c₄v² + c₅uv (pixels; u = x/width − ½, v = y/height − ½) leads to from each pixel."""
+    height, width = size
+    x = torch.arange(width, dtype=torch.float64, device=coefficients.device)
+    y = torch.arange(height, dtype=torch.float64, device=coefficients.device)
+    u, v = x / width - 0.5, (y / height - 0.5)[:, None]
+    c = coefficients.double()[:, :, None, None]
+    field = c[:, 0] + c[:, 1] * u + c[:, 2] * u**2 + c[:, 3] * v + c[:, 4] * v**2 + c[:, 5] * u * v
+    return x + field[0], y[:, None] + field[1]
 
-    Value at x of the image at x − d(x), for displacements that vary slowly (by far less than a pixel from pixel to pixel). A Kaiser-windowed sinc of twelve taps along x,
-    then along y, each tap's weights normalised to 1: to one per cent for white noise up to 0.8 of Nyquist, and exact for whole pixels. On the CPU, without gradients; the dtype is the image's.
+
+def warp(
+    image: Float[Tensor, "h w"], coefficients: Float[Tensor, "2 6"], *, interpolation: Interpolation = "cubic"
+) -> Float[Tensor, "h w"]:
+    """The image read at the places that `displaced_places` tells; beyond an edge the edge's own pixels continue.
 
     Raises
     ------
-    ValueError
-        If a displacement is not finite.
+    ShapeError
+        If the image is smaller than the reach of the interpolation.
     """
-    if not bool(torch.isfinite(displacement).all()):
-        raise ValueError("displacements must be finite")
-    source = np.ascontiguousarray(image.detach().cpu().numpy())
-    moves = np.ascontiguousarray(displacement.detach().cpu().to(torch.float32).numpy())
-    middle, result = np.empty_like(source), np.empty_like(source)
-    _in_threads(_along_rows, source, moves[0], middle)
-    _in_threads(_along_columns, middle, moves[1], result)
-    return torch.from_numpy(result).to(image.device)
+    if min(image.shape) < 4:
+        raise ShapeError(
+            f"an image of {image.shape[0]} × {image.shape[1]} pixels is too small to be warped", expected="at least 4 × 4"
+        )
+    if image.device.type != "cpu" or image.dtype != torch.float32 or image.requires_grad:
+        return warp_reference(image, coefficients, interpolation=interpolation)
+    from cryowalk.numerics.warping_compiled import warp_compiled
 
-
-@lru_cache(maxsize=1)
-def _table() -> NDArray[np.float32]:
-    """The weights of the taps at each position between two pixels, `[phases + 1, taps]`."""
-    fraction = np.arange(_PHASES + 1)[:, None] / _PHASES
-    offset = np.arange(TAPS) - (TAPS // 2 - 1) - fraction
-    window = np.i0(_KAISER * np.sqrt(np.clip(1 - (offset / (TAPS / 2)) ** 2, 0, None))) / np.i0(_KAISER)
-    weights = np.sinc(offset) * window
-    table: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return table
-
-
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})(
-        inspect.unwrap(function)
+    result = torch.empty_like(image)
+    warp_compiled(
+        image.contiguous().numpy(),
+        coefficients.detach().double().cpu().numpy(),
+        result.numpy(),
+        is_cubic=interpolation == "cubic",
+        threads=torch.get_num_threads(),
     )
+    return result
 
 
-@_compiled
-def _along_rows(source: Any, move: Any, table: Any, result: Any, first: int, last: int) -> None:  # noqa: PLR0917
-    """Rows `first` to `last` of the result: each pixel from the taps about its place in the same row."""
-    width, taps = source.shape[1], table.shape[1]
-    phases = table.shape[0] - 1
-    for row in range(first, last):
-        for column in range(width):
-            place = column - move[row, column]
-            base = math.floor(place)
-            phase = int((place - base) * phases + 0.5)
-            start = base - (taps // 2 - 1)
-            total = 0.0
-            if start >= 0 and start + taps <= width:
-                for tap in range(taps):
-                    total += table[phase, tap] * source[row, start + tap]
-            else:
-                for tap in range(taps):
-                    total += table[phase, tap] * source[row, (start + tap) % width]
-            result[row, column] = total
+def warp_reference(
+    image: Float[Tensor, "h w"], coefficients: Float[Tensor, "2 6"], *, interpolation: Interpolation = "cubic"
+) -> Float[Tensor, "h w"]:
+    """The same as `warp`, written as the formula reads; it carries gradients with respect to the image and runs on any device."""
+    height, width = image.shape
+    x, y = displaced_places(coefficients, size=(height, width))
+    left, top = x.floor(), y.floor()
+    weights_x, weights_y = _weights(x - left, interpolation), _weights(y - top, interpolation)
+    first = -1 if interpolation == "cubic" else 0
+    result = torch.zeros_like(image)
+    for row, weight_y in enumerate(weights_y, start=first):
+        line = (top.long() + row).clamp(0, height - 1)
+        for column, weight_x in enumerate(weights_x, start=first):
+            result = result + (weight_x * weight_y).to(image) * image[line, (left.long() + column).clamp(0, width - 1)]
+    return result
 
 
-@_compiled
-def _along_columns(source: Any, move: Any, table: Any, result: Any, first: int, last: int) -> None:  # noqa: PLR0917
-    """Rows `first` to `last` of the result: each pixel from the taps about its place in the same column."""
-    height, width, taps = source.shape[0], source.shape[1], table.shape[1]
-    phases = table.shape[0] - 1
-    for row in range(first, last):
-        for column in range(width):
-            place = row - move[row, column]
-            base = math.floor(place)
-            phase = int((place - base) * phases + 0.5)
-            start = base - (taps // 2 - 1)
-            total = 0.0
-            for tap in range(taps):
-                total += table[phase, tap] * source[(start + tap) % height, column]
-            result[row, column] = total
-
-
-def _in_threads(work: Any, source: Any, move: Any, result: Any) -> None:
-    """The work on all rows, shared between torch's number of threads."""
-    rows, parts = len(result), max(1, torch.get_num_threads())
-    with ThreadPoolExecutor(parts) as pool:
-        edges = [part * rows // parts for part in range(parts + 1)]
-        pieces = [pool.submit(work, source, move, _table(), result, first, last) for first, last in pairwise(edges)]
-        for piece in pieces:
-            piece.result()
+def _weights(t: Tensor, interpolation: Interpolation) -> list[Tensor]:
+    """The weights of the points at −1, 0, 1, 2 (cubic, a = −½) or 0, 1 for a place t between 0 and 1."""
+    if interpolation == "linear":
+        return [1 - t, t]
+    return [
+        ((-0.5 * t + 1) * t - 0.5) * t,
+        (1.5 * t - 2.5) * t * t + 1,
+        ((-1.5 * t + 2) * t + 0.5) * t,
+        (0.5 * t - 0.5) * t * t,
+    ]

@@ -1,0 +1,62 @@
+"""`cryowalk motion`: movies to micrographs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cryowalk.cli.command import Command
+from cryowalk.cli.context import Context
+from cryowalk.motion.settings import AlignmentSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionFiles:
+    """The movies, the gain reference, their optics where no STAR file tells them, and where the results go."""
+
+    movies: Annotated[tuple[Path, ...], "a STAR file of movies, or movies (MRC, TIFF, EER)", "--i"]
+    output: Annotated[Path, "directory of the micrographs"]
+    gain: Annotated[Path | None, "gain reference of the camera", "--gainref"] = None
+    pixel_size: Annotated[float | None, "pixel size of movie files, Å"] = None
+    voltage_kv: Annotated[float, "acceleration voltage of movie files, kV", "--voltage", "--kv"] = 300.0
+    spherical_aberration_mm: Annotated[float, "spherical aberration of movie files, mm", "--cs", ("min", 0), ("max", 100)] = 2.7
+    amplitude_contrast: Annotated[float, "amplitude contrast of movie files", "--q0"] = 0.1
+    eer_grouping: Annotated[int | None, "raw frames of an EER movie that are summed to a frame", ("min", 1)] = None
+    halves: Annotated[Literal["yes", "no"], "whether sums of odd and even frames are written too, for denoisers"] = "no"
+
+
+def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> None:
+    """Nothing; the micrographs, their motion and corrected_micrographs.star are in the output directory."""
+    from cryowalk.data.optics import Optics
+    from cryowalk.workflow.batch import raise_failures
+    from cryowalk.workflow.motion_stages import correct_motion_files, movie_inputs
+
+    optics = None
+    if files.pixel_size is not None:
+        optics = Optics(
+            pixel_size=files.pixel_size,
+            voltage_kv=files.voltage_kv,
+            spherical_aberration_mm=files.spherical_aberration_mm,
+            amplitude_contrast=files.amplitude_contrast,
+        )
+    inputs = movie_inputs(files.movies, optics, gain=files.gain, raw_frames_per_frame=files.eer_grouping, halves=files.halves)
+    with context.job(files, settings) as job:
+        found, failures = correct_motion_files(job, inputs, settings)
+        if len(found):
+            from cryowalk.cli.reports import write_directory_report
+
+            write_directory_report(job.directory, job.manifest)
+            totals = [float(text) for text in found.extra["rlnAccumMotionTotal"]]
+            context.say(
+                f"{files.output / 'corrected_micrographs.star'}: {len(found)} micrographs; motion {min(totals):.1f} to {max(totals):.1f} Å"
+            )
+        raise_failures(failures, total=len(inputs.paths), output=files.output)
+
+
+COMMAND = Command(
+    name="motion",
+    summary="Align and sum the frames of movies.",
+    run=run,
+    files=MotionFiles,
+    settings=AlignmentSettings,
+    details="Writes corrected_micrographs.star, and in micrographs/ for each movie its sum (.mrc) and its motion (_motion.star).",
+)

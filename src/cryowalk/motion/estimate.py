@@ -1,0 +1,155 @@
+"""How the specimen moved while its movie was taken."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryowalk.core.checks import require_positive
+from cryowalk.core.errors import ShapeError, UsageError
+from cryowalk.core.execution import ImageSource, Progress, SilentProgress
+from cryowalk.data.motion import Motion
+from cryowalk.motion.alignment import align, bands_of, contrast_to_noise
+from cryowalk.motion.frames import working_frames
+from cryowalk.motion.local import align_locally
+from cryowalk.motion.settings import AlignmentSettings
+
+_COARSEST = 200.0  # Å; what is coarser is gradients of ice and dose
+_EARLY_DOSE = 4.0  # e⁻/Å², where RELION divides early motion from late
+_LEAST_CONTRAST = 3.0  # standard deviations; frames of noise, aligned as well as they can be, stay below 2
+_SMALLEST_FIELD = 150.0  # Å, a patch's side below which local motion is not looked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionEstimate:
+    """The motion of a movie, and what tells how well it is known.
+
+    `precision` is the standard error of a frame's displacement of the whole field along an axis, Å, from the curvature of the likelihood. `early` and
+    `late` are lengths of the track up to 4 e⁻/Å² and after, Å (all of it late where the dose is not known). `contrast` is how far a frame's agreement with the
+    sum of the others rises above noise, in standard deviations. `doubts` says in words what is wrong.
+    """
+
+    motion: Motion
+    precision: Float[Tensor, " frames"]
+    contrast: float
+    early: float
+    late: float
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> float:
+        """Length of the whole field's track, Å."""
+        return self.early + self.late
+
+
+def estimate_motion(
+    frames: ImageSource,
+    settings: AlignmentSettings = AlignmentSettings(),  # noqa: B008  frozen
+    *,
+    pixel_size: float,
+    progress: Progress | None = None,
+) -> MotionEstimate:
+    """The displacement of the specimen in every frame relative to the first, of the whole field and, with patches, of every place.
+
+    Frames are read once, one by one; their spectra are kept up to the finest resolution that is looked at.
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer than two frames, or patches are too small.
+    InputError
+        If a frame is blank or holds values that are not finite numbers.
+    UsageError
+        If a setting cannot be meant.
+    """
+    require_positive("pixel size", pixel_size, unit="Å")
+    _check(settings, frames, pixel_size)
+    working = working_frames(
+        frames, pixel_size=pixel_size, finest=settings.finest_resolution, progress=progress or SilentProgress()
+    )
+    bands = bands_of(
+        working.spectra,
+        width=working.size[1],
+        pixel_size=working.pixel_size,
+        b_factor=settings.b_factor,
+        coarsest=_COARSEST,
+    )
+    track = align(
+        bands,
+        largest_shift=settings.largest_shift / working.pixel_size,
+        acceleration=settings.acceleration / working.pixel_size,
+        iterations=settings.iterations,
+    )
+    whole, local = track.displacement, None
+    contrast = float(contrast_to_noise(bands, whole).mean())
+    still = float(contrast_to_noise(bands, torch.zeros_like(whole)).mean())
+    is_seen = contrast > max(_LEAST_CONTRAST, still)
+    if not is_seen:
+        whole = torch.zeros_like(whole)
+    elif settings.patches != (1, 1):
+        whole, local = align_locally(
+            working,
+            whole,
+            patches=settings.patches,
+            b_factor=settings.b_factor,
+            coarsest=_COARSEST,
+            acceleration=settings.acceleration,
+            iterations=settings.iterations,
+        )
+        local = working.pixel_size * (local - local[0])
+    whole = working.pixel_size * (whole - whole[0])
+    height, width = frames.image_shape
+    motion = Motion(global_displacement=whole, local=local, field=(width * pixel_size, height * pixel_size))
+    strength = track.information.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)
+    precision = working.pixel_size / strength.sqrt()
+    early, late = _lengths(whole, settings)
+    return MotionEstimate(
+        motion=motion,
+        precision=precision,
+        contrast=contrast,
+        early=early,
+        late=late,
+        doubts=tuple(_doubts(whole, precision, settings, is_seen=is_seen)),
+    )
+
+
+def _check(settings: AlignmentSettings, frames: ImageSource, pixel_size: float) -> None:
+    if frames.count < 2:
+        raise ShapeError(f"the movie has {frames.count} frame", expected="at least two frames to align")
+    if min(settings.patches) < 1:
+        raise UsageError(f"there is at least one patch: got {settings.patches[0]} × {settings.patches[1]}")
+    sides = [length * pixel_size / number for length, number in zip(frames.image_shape[::-1], settings.patches, strict=True)]
+    if settings.patches != (1, 1) and min(sides) < _SMALLEST_FIELD:
+        fitting = tuple(max(1, int(length * pixel_size / _SMALLEST_FIELD)) for length in frames.image_shape[::-1])
+        raise UsageError(
+            f"patches of {sides[0]:.0f} × {sides[1]:.0f} Å are too small to be aligned",
+            expected=f"a side of at least {_SMALLEST_FIELD:g} Å",
+            fix=f"use at most {fitting[0]} × {fitting[1]} patches",
+        )
+
+
+def _lengths(track: Float[Tensor, "frames 2"], settings: AlignmentSettings) -> tuple[float, float]:
+    """The length of the track in the early part of the exposure and in the rest, Å."""
+    steps = (track[1:] - track[:-1]).norm(dim=1)
+    if settings.dose_per_frame is None:
+        return 0.0, float(steps.sum())
+    reached = settings.dose_before + settings.dose_per_frame * torch.arange(1, len(track), dtype=torch.float64)
+    is_early = reached <= _EARLY_DOSE
+    return float(steps[is_early].sum()), float(steps[~is_early].sum())
+
+
+def _doubts(track: Tensor, precision: Tensor, settings: AlignmentSettings, *, is_seen: bool) -> "list[str]":
+    if not is_seen:
+        return ["frames hold too little contrast to be aligned; they are summed as they are"]
+    doubts = []
+    centred = track - track.mean(0)
+    if float(centred.norm(dim=1).max()) > settings.largest_shift:
+        doubts.append(
+            f"a frame lies {float(centred.norm(dim=1).max()):.0f} Å from the middle of the track, beyond what was searched"
+        )
+    worst = float(precision.median())
+    if not math.isfinite(worst) or worst > 2.0:
+        doubts.append(f"frames hold too little contrast to be placed better than {worst:.1f} Å")
+    return doubts

@@ -1,0 +1,192 @@
+"""Frames of a movie made ready: gain and flaws corrected, and their spectra cut to what alignment looks at."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from cryowalk.core.errors import InputError, ShapeError
+from cryowalk.core.execution import ImageSource, Progress, SilentProgress
+from cryowalk.fourier.transform import to_fourier, to_real
+
+_SPREAD = 8.0  # robust standard deviations beyond which a pixel of the sum is a flaw
+_SURROUNDINGS = 5  # pixels a side, from which a flawed pixel is filled
+_DEAD_FRAME = 0.2  # of the median frame's mean, below which a frame is blank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectedFrames:
+    """Frames of another source times the gain reference, flawed pixels filled with the mean of their surroundings."""
+
+    source: ImageSource
+    gain: Float[Tensor, "h w"] | None = None
+    flaws: Bool[Tensor, "h w"] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return self.source.count
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.source.image_shape
+
+    def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
+        """These frames."""
+        frames = self.source.read(indices)
+        if self.gain is not None:
+            frames = frames * self.gain.to(frames)
+        if self.flaws is None or not bool(self.flaws.any()):
+            return frames
+        sound = (~self.flaws).to(frames)
+        near, share = _surroundings(frames * sound), _surroundings(sound[None]).clamp_min(1e-6)
+        return torch.where(self.flaws.to(frames.device), near / share, frames)
+
+
+def _surroundings(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    """The mean over the square about each pixel."""
+    return torch.nn.functional.avg_pool2d(images[:, None], _SURROUNDINGS, stride=1, padding=_SURROUNDINGS // 2)[:, 0]
+
+
+class WorkingFrames(NamedTuple):
+    """Spectra of frames on a coarser grid, its size and pixel size (Å), the share of the field (y, x) that it covers, and each frame's mean."""
+
+    spectra: Complex[Tensor, "frames h half"]
+    size: tuple[int, int]
+    pixel_size: float
+    covered: tuple[float, float]
+    means: Float[Tensor, " frames"]
+
+
+def check_gain(gain: Float[Tensor, "h w"], frame_shape: tuple[int, int]) -> None:
+    """Nothing, if the gain reference fits the frames.
+
+    Raises
+    ------
+    ShapeError
+        If it has another size, saying so where it looks transposed.
+    """
+    shape = tuple(gain.shape)
+    if shape == frame_shape:
+        return
+    turned = " It looks transposed." if shape == frame_shape[::-1] else ""
+    raise ShapeError(
+        f"the gain reference has {shape[0]} × {shape[1]} pixels (height × width), the frames {frame_shape[0]} × {frame_shape[1]}.{turned}",
+        fix="turn it, or give the one that was taken with this camera mode",
+    )
+
+
+def find_flaws(total: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    """Which pixels of the unaligned sum of a movie lie so far from the others that they are flaws of the camera.
+
+    Whole columns and rows whose median does are flaws as well.
+    """
+    middle = total.median()
+    spread = 1.4826 * (total - middle).abs().median().clamp_min(1e-6)
+    flaws = (total - middle).abs() > _SPREAD * spread
+    for axis in (0, 1):
+        line = total.median(dim=axis).values.float()
+        line_middle = line.median()
+        line_spread = 1.4826 * (line - line_middle).abs().median().clamp_min(1e-9)
+        wrong = (line - line_middle).abs() > _SPREAD * 4 * line_spread
+        if float(wrong.float().mean()) < 0.02:
+            flaws = flaws | (wrong[None, :] if axis == 0 else wrong[:, None])
+    return flaws
+
+
+def working_frames(frames: ImageSource, *, pixel_size: float, finest: float, progress: Progress | None = None) -> WorkingFrames:
+    """The spectra of all frames on a grid whose Nyquist frequency is that of the finest spacing (Å); frames are read one by one.
+
+    Edges are cut by a few pixels to sizes that transform fast.
+
+    Raises
+    ------
+    InputError
+        If a frame holds values that are not finite numbers, or is blank while others are not.
+    """
+    progress = progress or SilentProgress()
+    height, width = (fast_size(length) for length in frames.image_shape)
+    shrink = max(1.0, finest / (2 * pixel_size))
+    size = (_even(height / shrink), _even(width / shrink))
+    spectra: Tensor | None = None
+    means = torch.empty(frames.count, dtype=torch.float64)
+    for index in range(frames.count):
+        frame = _trimmed(frames.read([index])[0], (height, width))
+        means[index] = frame.mean(dtype=torch.float64)
+        if not math.isfinite(float(means[index])):
+            raise InputError(f"frame {index + 1} holds values that are not finite numbers", cause="a damaged file")
+        spectrum = cropped_spectrum(to_fourier(frame - means[index].to(frame)), size=size)
+        if spectra is None:
+            spectra = torch.empty(frames.count, *spectrum.shape, dtype=spectrum.dtype, device=spectrum.device)
+        spectra[index] = spectrum
+        progress.advance()
+    if spectra is None:
+        raise InputError("the movie has no frames")
+    _require_exposed(means)
+    covered = (height / frames.image_shape[0], width / frames.image_shape[1])
+    return WorkingFrames(spectra, size, pixel_size * height / size[0], covered, means)
+
+
+def _require_exposed(means: Tensor) -> None:
+    middle = float(means.median())
+    if middle <= 0:
+        raise InputError("the movie holds no electrons: the mean of its frames is not above zero", cause="a blank exposure")
+    dead = torch.nonzero(means < _DEAD_FRAME * middle)[:, 0].tolist()
+    if dead:
+        numbers = ", ".join(str(index + 1) for index in dead[:8])
+        raise InputError(
+            f"{'frame' if len(dead) == 1 else 'frames'} {numbers} of {len(means)} {'is' if len(dead) == 1 else 'are'} blank",
+            expected="frames of about the same mean",
+            cause="the shutter was closed, or a frame was lost",
+            fix="leave those frames out: --first-frame, --last-frame",
+        )
+
+
+def cropped_spectrum(spectrum: Complex[Tensor, "*batch h half"], *, size: tuple[int, int]) -> Tensor:
+    """The coefficients of the frequencies that a coarser grid of `size` over the same field has too."""
+    rows = size[0] // 2
+    top = spectrum[..., :rows, : size[1] // 2 + 1]
+    bottom = spectrum[..., spectrum.shape[-2] - (size[0] - rows) :, : size[1] // 2 + 1]
+    # Origin phases about pixel n // 2 are (−1)^k on even grids, the same before and after.
+    return torch.cat([top, bottom], dim=-2)
+
+
+def binned_frames(frames: WorkingFrames, displacement: Float[Tensor, "frames 2"]) -> Float[Tensor, "frames h w"]:
+    """The frames on the coarse grid in real space, each moved back by its displacement (pixels of that grid)."""
+    height, width = frames.size
+    index = torch.arange(height, dtype=torch.float64)
+    ky = torch.where(index < (height + 1) // 2, index, index - height)[:, None] / height
+    kx = torch.arange(width // 2 + 1, dtype=torch.float64) / width
+    moved = torch.empty(len(frames.spectra), height, width, dtype=frames.spectra.real.dtype)
+    for index_of, (spectrum, (x, y)) in enumerate(zip(frames.spectra, displacement.tolist(), strict=True)):
+        turns = 2 * math.pi * (x * kx + y * ky)
+        moved[index_of] = to_real(spectrum * torch.polar(torch.ones_like(turns), turns).to(spectrum), width=width)
+    return moved
+
+
+def fast_size(length: int) -> int:
+    """The largest even length up to this one without prime factors above 13."""
+    return next(size for size in range(length - length % 2, 0, -2) if _is_smooth(size))
+
+
+def _even(length: float) -> int:
+    """The next smooth even length."""
+    size = 2 * math.ceil(length / 2)
+    return next(each for each in range(size, 2 * size + 4, 2) if _is_smooth(each))
+
+
+def _is_smooth(number: int) -> bool:
+    for factor in (2, 3, 5, 7, 11, 13):
+        while number % factor == 0:
+            number //= factor
+    return number == 1
+
+
+def _trimmed(frame: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "h2 w2"]:
+    """The frame without a few rows and columns at its far ends, so that pixel (0, 0) stays where it is."""
+    return frame[: size[0], : size[1]].contiguous()

@@ -1,0 +1,161 @@
+"""Motion that differs over the field: all patches of all frames against one smooth model at a time.
+
+In each patch the likelihood of a further displacement of each frame has a gradient and an information matrix (`alignment.moments`). Instead of a track for each patch,
+which few electrons do not give, the coefficients of the field are found together: displacements of the whole field free in every frame, and
+terms u, u², v, v², uv whose course in time is a polynomial of third order, as in RELION's model.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryowalk.fourier.transform import to_fourier
+from cryowalk.motion.alignment import bands_of, moments
+from cryowalk.motion.frames import WorkingFrames, binned_frames
+
+_OVERLAP = 1.4  # side of a patch over the distance of patches
+_TERMS = 5  # u, u², v, v², uv
+_POWERS = 3  # of time
+_LOCAL_SPREAD = 12.0  # Å, expected size of the local terms at the end of the movie
+_CLOSE = 0.01  # pixels
+_ROBUST = 3.0  # standard deviations, beyond which a patch counts for less
+
+
+def local_basis(places: Float[Tensor, "n 2"]) -> Float[Tensor, "n 5"]:
+    """u, u², v, v², uv at places (u, v) of the field, from −½ to ½."""
+    u, v = places[:, 0], places[:, 1]
+    return torch.stack([u, u**2, v, v**2, u * v], dim=1)
+
+
+def align_locally(
+    frames: WorkingFrames,
+    displacement: Float[Tensor, "frames 2"],
+    *,
+    patches: tuple[int, int],
+    b_factor: float,
+    coarsest: float,
+    acceleration: float,
+    iterations: int,
+) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "frames 2 5"]]:
+    """The displacement of the field's middle and the local terms in each frame, pixels of the working grid; the start is the former alone."""
+    count = len(displacement)
+    images = binned_frames(frames, displacement)
+    height, width = frames.size
+    corners, side = patch_corners((height, width), patches)
+    # Places count in the whole field, of which the working grid leaves out a few pixels at the far edges.
+    places = torch.tensor(
+        [
+            (
+                (x + (side[1] - 1) / 2) / width * frames.covered[1] - 0.5,
+                (y + (side[0] - 1) / 2) / height * frames.covered[0] - 0.5,
+            )
+            for y, x in corners
+        ],
+        dtype=torch.float64,
+    )
+    window = _window(side)
+    stacks = []
+    for y, x in corners:
+        piece = images[:, y : y + side[0], x : x + side[1]]
+        piece = (piece - piece.mean((-2, -1), keepdim=True)) * window
+        stacks.append(
+            bands_of(to_fourier(piece), width=side[1], pixel_size=frames.pixel_size, b_factor=b_factor, coarsest=coarsest)
+        )
+    del images
+    time = _time_basis(count)
+    basis = local_basis(places)
+    # A patch's displacement in frame f along an axis: global[f] + Σ_jp c_jp b_j t_p(f).
+    design = torch.einsum("nj,fp->nfjp", basis, time).reshape(len(places), count, _TERMS * _POWERS)
+    whole = torch.zeros(count, 2, dtype=torch.float64)
+    terms = torch.zeros(_TERMS * _POWERS, 2, dtype=torch.float64)
+    prior = _prior(count, acceleration=acceleration, pixel_size=frames.pixel_size)
+    for _ in range(iterations):
+        model = whole[None] + torch.einsum("nfk,ka->nfa", design, terms)
+        found = [moments(bands, model[patch]) for patch, bands in enumerate(stacks)]
+        gradient = torch.stack([one[0] for one in found])
+        information = torch.stack([one[1] for one in found]).diagonal(dim1=-2, dim2=-1).clamp_min(0)
+        step_whole, step_terms = _solve(gradient, information, design, current=(whole, terms), prior=prior)
+        whole, terms = whole + step_whole, terms + step_terms
+        whole = whole - whole.mean(0)
+        change = (step_whole.abs().max(), torch.einsum("nfk,ka->nfa", design, step_terms).abs().max())
+        if max(map(float, change)) < _CLOSE:
+            break
+    local = torch.einsum("fp,jpa->faj", time, terms.reshape(_TERMS, _POWERS, 2))
+    return displacement + whole, local
+
+
+def patch_corners(size: tuple[int, int], patches: tuple[int, int]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Corners (y, x) and the size of overlapping patches; `patches` counts them across x and y."""
+    across_x, across_y = patches
+    side = tuple(
+        min(length, 2 * round(_OVERLAP * length / number / 2)) for length, number in zip(size, (across_y, across_x), strict=True)
+    )
+    starts = [
+        [round(i * (length - one) / max(1, number - 1)) for i in range(number)]
+        for length, one, number in zip(size, side, (across_y, across_x), strict=True)
+    ]
+    return [(y, x) for y in starts[0] for x in starts[1]], (side[0], side[1])
+
+
+def _window(side: tuple[int, int]) -> Float[Tensor, "h w"]:
+    """A window that falls off at the edges over a sixth of the side."""
+    lines = []
+    for length in side:
+        distance = (torch.arange(length, dtype=torch.float64) + 0.5) / length
+        edge = torch.minimum(distance, 1 - distance) * 6
+        lines.append(torch.sin(math.pi / 2 * edge.clamp(0, 1)) ** 2)
+    return (lines[0][:, None] * lines[1]).float()
+
+
+def _time_basis(frames: int) -> Float[Tensor, "frames powers"]:
+    """f, f², f³ over the movie's length, with mean zero: what is common to all frames moves nothing."""
+    time = torch.arange(frames, dtype=torch.float64) / max(1, frames - 1)
+    powers = torch.stack([time**power for power in range(1, _POWERS + 1)], dim=1)
+    return powers - powers.mean(0)
+
+
+def _prior(frames: int, *, acceleration: float, pixel_size: float) -> Float[Tensor, "unknowns unknowns"]:
+    """The inverse covariance of the unknowns of one axis: second differences of the whole field's track, and the size of the local terms."""
+    unknowns = frames + _TERMS * _POWERS
+    prior = torch.zeros(unknowns, unknowns, dtype=torch.float64)
+    if frames > 2:
+        second = torch.zeros(frames - 2, frames, dtype=torch.float64)
+        rows = torch.arange(frames - 2)
+        second[rows, rows], second[rows, rows + 1], second[rows, rows + 2] = 1.0, -2.0, 1.0
+        prior[:frames, :frames] = second.T @ second * (pixel_size / acceleration) ** 2
+    prior[:frames, :frames] += 1e-6 * torch.eye(frames, dtype=torch.float64)
+    index = torch.arange(frames, unknowns)
+    prior[index, index] = (pixel_size / _LOCAL_SPREAD) ** 2
+    return prior
+
+
+def _solve(
+    gradient: Float[Tensor, "patches frames 2"],
+    information: Float[Tensor, "patches frames 2"],
+    design: Float[Tensor, "patches frames terms"],
+    *,
+    current: tuple[Float[Tensor, "frames 2"], Float[Tensor, "terms 2"]],
+    prior: Float[Tensor, "unknowns unknowns"],
+) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "terms 2"]]:
+    """The Newton step of all unknowns under the prior; the axes are taken apart. Patches that disagree with the rest count for less."""
+    frames = gradient.shape[1]
+    whole, terms = current
+    steps = []
+    for axis in (0, 1):
+        strength, slope = information[..., axis], gradient[..., axis]
+        peak = slope / strength.clamp_min(1e-9)
+        weight = 1 / (1 + (peak * strength.sqrt() / _ROBUST) ** 2)
+        strength, slope = strength * weight, slope * weight
+        normal = prior.clone()
+        normal[:frames, :frames] += torch.diag(strength.sum(0))
+        cross = torch.einsum("nf,nfk->fk", strength, design)
+        normal[:frames, frames:] += cross
+        normal[frames:, :frames] += cross.T
+        normal[frames:, frames:] += torch.einsum("nf,nfk,nfl->kl", strength, design, design)
+        now = torch.cat([whole[:, axis], terms[:, axis]])
+        right = torch.cat([slope.sum(0), torch.einsum("nf,nfk->k", slope, design)]) - prior @ now
+        steps.append(torch.linalg.solve(normal, right))
+    step = torch.stack(steps, dim=1)
+    return step[:frames], step[frames:]

@@ -1,0 +1,192 @@
+"""Motion correction of many movies, with files at both ends: aligned sums, each movie's motion, and RELION's table of micrographs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cryowalk.core.errors import InputError
+from cryowalk.data.micrographs import MicrographSet
+from cryowalk.data.optics import Optics
+from cryowalk.io.atomic import atomic_write_text
+from cryowalk.io.gain import read_gain, relion_meaning
+from cryowalk.io.kinds import STAR_ENDINGS
+from cryowalk.io.micrographs import read_micrographs, write_micrographs
+from cryowalk.io.motion import MovieMotion, write_motion
+from cryowalk.io.movies import open_movie
+from cryowalk.io.mrc import write_array
+from cryowalk.io.stacks import find_stack, stack_reference
+from cryowalk.io.star_numbers import number_texts
+from cryowalk.motion.correction import CorrectedSums, correct_motion
+from cryowalk.motion.estimate import MotionEstimate, estimate_motion
+from cryowalk.motion.frames import CorrectedFrames, find_flaws
+from cryowalk.motion.settings import AlignmentSettings
+from cryowalk.workflow.batch import Failure, stems, work_through
+from cryowalk.workflow.job import Job
+
+TABLE_NAME = "corrected_micrographs.star"
+MICROGRAPHS = "micrographs"
+_ACCUMULATED = {
+    "rlnAccumMotionTotal": "total",
+    "rlnAccumMotionEarly": "early",
+    "rlnAccumMotionLate": "late",
+    "cwMotionPrecision": "precision",
+    "cwMotionContrast": "contrast",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovieInputs:
+    """The movies, where each one lies, the gain reference, and how raw frames of EER movies are joined."""
+
+    movies: MicrographSet
+    paths: tuple[Path | None, ...]
+    gain: Path | None = None
+    raw_frames_per_frame: int | None = None
+    sums: tuple[str, ...] = ()
+
+
+def movie_inputs(
+    files: Sequence[Path], optics: Optics | None, *, gain: Path | None, raw_frames_per_frame: int | None, halves: str
+) -> MovieInputs:
+    """The movies of one STAR file, or movie files that share the optics given.
+
+    Raises
+    ------
+    InputError
+        If a STAR file stands among several files, or movie files come without optics.
+    """
+    sums = ("odd", "even") if halves == "yes" else ()
+    if len(files) == 1 and files[0].suffix.lower() in STAR_ENDINGS:
+        movies = read_micrographs(files[0])
+        if not movies.movie_names:
+            raise InputError("the table names no movies", file=files[0], expected="a column rlnMicrographMovieName")
+        paths: tuple[Path | None, ...] = tuple(find_stack(name, files[0]) for name in movies.movie_names)
+    else:
+        star = next((path for path in files if path.suffix.lower() in STAR_ENDINGS), None)
+        if star is not None:
+            raise InputError("a STAR file is taken alone", file=star, fix="give one STAR file, or movies only")
+        if optics is None:
+            raise InputError("the pixel size of the movies is not known", file=files[0], fix="state --pixel-size (Å)")
+        movies = MicrographSet(
+            optics=(optics,),
+            optics_index=torch.zeros(len(files), dtype=torch.int64),
+            movie_names=tuple(path.as_posix() for path in files),
+        )
+        paths = tuple(files)
+    return MovieInputs(movies=movies, paths=paths, gain=gain, raw_frames_per_frame=raw_frames_per_frame, sums=sums)
+
+
+def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSettings) -> tuple[MicrographSet, tuple[Failure, ...]]:
+    """The micrographs that were made, and the movies that could not be used; corrected_micrographs.star holds the former.
+
+    Beside each micrograph (weighted by dose where that was asked for; then the plain sum is `_noDW`) lies its motion in a STAR file. A movie whose results are
+    there is not done again.
+    """
+    names = inputs.movies.movie_names
+    short = stems(names)
+    facts = [job.path(f"{MICROGRAPHS}/{stem}.json") for stem in short]
+
+    def work(index: int) -> None:
+        path = inputs.paths[index]
+        if path is None:
+            raise InputError("there is no such movie", file=names[index], cause="it was moved, or the project was")
+        optics = inputs.movies.optics_of(index)
+        own = _own_settings(inputs.movies, index, settings)
+        try:
+            frames = _frames(path, inputs)
+            estimate = estimate_motion(frames, own, pixel_size=optics.pixel_size)
+            sums = correct_motion(frames, estimate.motion, own, pixel_size=optics.pixel_size, voltage_kv=optics.voltage_kv)
+        except InputError as error:
+            if error.file is not None:
+                raise
+            raise type(error)(error.what, file=path, expected=error.expected, cause=error.cause, fix=error.fix) from None
+        _write(job, short[index], estimate, sums, inputs, names[index], optics, own)
+        atomic_write_text(facts[index], json.dumps(_facts(estimate), indent=1) + "\n")
+
+    failures = work_through(job, names, work, what="correcting motion", is_done=lambda index: facts[index].is_file())
+    failed = {failure.name for failure in failures}
+    kept = [index for index, name in enumerate(names) if name not in failed]
+    if not kept:
+        return inputs.movies[:0], failures
+    table = job.path(TABLE_NAME)
+    found = _table(inputs.movies[kept], [short[index] for index in kept], job, star=table)
+    write_micrographs(found, table)
+    return found, failures
+
+
+def _own_settings(movies: MicrographSet, index: int, settings: AlignmentSettings) -> AlignmentSettings:
+    """The settings with the dose that the table gives this movie before its first frame."""
+    if movies.dose_before is None or settings.dose_before:
+        return settings
+    return replace(settings, dose_before=float(movies.dose_before[index]))
+
+
+def _frames(path: Path, inputs: MovieInputs) -> CorrectedFrames:
+    """The movie's frames with gain and flaws corrected."""
+    movie = open_movie(path, raw_frames_per_frame=inputs.raw_frames_per_frame)
+    gain = None
+    if inputs.gain is not None:
+        gain = read_gain(inputs.gain, image_shape=movie.image_shape, stored_as=relion_meaning(inputs.gain, movie=path))
+    frames = CorrectedFrames(source=movie, gain=gain)
+    total: Tensor | None = None
+    for index in range(movie.count):
+        frame = frames.read([index])[0]
+        total = frame if total is None else total.add_(frame)
+    return frames if total is None else replace(frames, flaws=find_flaws(total))
+
+
+def _write(  # noqa: PLR0913, PLR0917  what is written of one movie
+    job: Job,
+    stem: str,
+    estimate: MotionEstimate,
+    sums: CorrectedSums,
+    inputs: MovieInputs,
+    name: str,
+    optics: Optics,
+    settings: AlignmentSettings,
+) -> None:
+    size = optics.pixel_size
+    main = sums.plain if sums.weighted is None else sums.weighted
+    if sums.weighted is not None:
+        write_array(sums.plain, job.path(f"{MICROGRAPHS}/{stem}_noDW.mrc"), voxel_size=size, kind="images")
+    for half in inputs.sums:
+        write_array(getattr(sums, half), job.path(f"{MICROGRAPHS}/{stem}_{half}.mrc"), voxel_size=size, kind="images")
+    height, width = sums.plain.shape
+    movie = MovieMotion(
+        motion=estimate.motion,
+        movie_name=name,
+        pixel_size=size,
+        image_size=(width, height),
+        dose_per_frame=settings.dose_per_frame,
+        dose_before=settings.dose_before,
+        voltage_kv=optics.voltage_kv,
+    )
+    write_motion(movie, job.path(f"{MICROGRAPHS}/{stem}_motion.star"))
+    write_array(main, job.path(f"{MICROGRAPHS}/{stem}.mrc"), voxel_size=size, kind="images")
+
+
+def _facts(estimate: MotionEstimate) -> dict[str, object]:
+    return {
+        "total": estimate.total,
+        "early": estimate.early,
+        "late": estimate.late,
+        "precision": float(estimate.precision.median()),
+        "contrast": estimate.contrast,
+        "doubts": list(estimate.doubts),
+    }
+
+
+def _table(movies: MicrographSet, stems_: Sequence[str], job: Job, *, star: Path) -> MicrographSet:
+    facts = [json.loads(job.path(f"{MICROGRAPHS}/{stem}.json").read_text(encoding="utf-8")) for stem in stems_]
+    extra = dict(movies.extra)
+    for label, name in _ACCUMULATED.items():
+        extra[label] = number_texts(torch.tensor([float(one[name]) for one in facts], dtype=torch.float64))
+
+    def named(ending: str) -> tuple[str, ...]:
+        return tuple(stack_reference(job.path(f"{MICROGRAPHS}/{stem}{ending}"), star=star) for stem in stems_)
+
+    return replace(movies, names=named(".mrc"), metadata_names=named("_motion.star"), extra=extra)

@@ -1,0 +1,214 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.motion.conftest import displaced, error, scene, track
+
+from cryowalk.core.errors import InputError, ShapeError, UsageError
+from cryowalk.data import ImageStack, Motion
+from cryowalk.fourier.transform import to_fourier
+from cryowalk.motion import AlignmentSettings, CorrectedFrames, correct_motion, estimate_motion, find_flaws
+from cryowalk.motion.alignment import bands_of, moments, moments_reference, smooth_track
+from cryowalk.motion.correction import interpolation_transfer, pixel_coefficients
+from cryowalk.motion.frames import check_gain, fast_size
+from cryowalk.numerics.warping import warp, warp_reference
+
+WHOLE = AlignmentSettings(patches=(1, 1))
+PLAIN = AlignmentSettings(patches=(1, 1), dose_weighting="no")
+
+
+def test_a_drift_without_noise_is_found_to_a_tenth_of_a_pixel(movie):
+    frames, truth = movie(counts=False, contrast=0.3)
+    found = estimate_motion(frames, WHOLE, pixel_size=1.1)
+    assert error(found.motion, truth, 1.1) < 0.1
+    assert not found.doubts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_drift_at_one_electron_is_found_and_its_precision_told(movie, seed):
+    frames, truth = movie(contrast=0.08, seed=seed)
+    found = estimate_motion(frames, WHOLE, pixel_size=1.1)
+    miss = error(found.motion, truth, 1.1)
+    assert miss < 0.3
+    assert miss < 0.3 * error(replace(found.motion, global_displacement=torch.zeros(16, 2)), truth, 1.1)
+    claimed = float(found.precision.median()) / 1.1
+    assert 0.3 < miss / claimed < 3
+
+
+def test_large_drifts_are_within_reach(movie):
+    frames, truth = movie(contrast=0.1, scale=5.0)
+    assert error(estimate_motion(frames, WHOLE, pixel_size=1.1).motion, truth, 1.1) < 0.3
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_local_motion_is_found(movie, seed):
+    frames, truth = movie(size=(900, 960), local=4.0, seed=seed)
+    whole = estimate_motion(frames, WHOLE, pixel_size=1.1).motion
+    found = estimate_motion(frames, AlignmentSettings(patches=(4, 4)), pixel_size=1.1).motion
+    assert error(found, truth, 1.1) < 0.3
+    assert error(found, truth, 1.1) < 0.6 * error(whole, truth, 1.1)
+
+
+def test_pure_noise_does_not_move():
+    frames = torch.poisson(torch.full((12, 512, 512), 1.0), generator=torch.Generator().manual_seed(3))
+    found = estimate_motion(ImageStack(pixels=frames, pixel_size=1.0), WHOLE, pixel_size=1.0)
+    assert found.doubts
+    assert float(found.motion.global_displacement.abs().max()) == 0
+
+
+@pytest.mark.parametrize("interpolation", ["cubic", "linear"])
+def test_the_sum_is_the_still_scene(movie, interpolation):
+    frames, motion = movie(counts=False, contrast=0.3, local=3.0, frames=10)
+    sums = correct_motion(frames, motion, replace(PLAIN, interpolation=interpolation), pixel_size=1.1)
+    still = scene(640, 704, 1.1) * 0.3
+    inner = (slice(40, -40), slice(40, -40))
+    seen, true = sums.plain[inner] / (10 * 1.1**2) - 1, still[inner]
+    assert float((seen - true).std() / true.std()) < (0.04 if interpolation == "cubic" else 0.12)
+    assert torch.allclose(sums.odd + sums.even, sums.plain, atol=1e-3)
+
+
+def test_interpolation_gives_back_what_it_takes():
+    for interpolation, kernel in (("linear", lambda a: (1 - a).clamp_min(0)), ("cubic", keys)):
+        place = torch.linspace(-2, 2, 40001, dtype=torch.float64)
+        values = kernel(place.abs())
+        transfer = interpolation_transfer((2, 64), interpolation)
+        for column in (0, 7, 19, 32):
+            exact = float((values * torch.cos(2 * math.pi * column / 64 * place)).sum() * (place[1] - place[0]))
+            assert float(transfer[0, column]) == pytest.approx(max(0.3, exact), abs=1e-6)
+
+
+def keys(a):
+    return torch.where(a < 1, 1.5 * a**3 - 2.5 * a**2 + 1, torch.where(a < 2, -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2, 0 * a))
+
+
+def test_weights_by_dose_are_those_of_the_formula(movie):
+    frames, _ = movie(size=(256, 256), frames=6)
+    still = Motion(global_displacement=torch.zeros(6, 2, dtype=torch.float64), field=(256 * 1.1, 256 * 1.1))
+    settings = AlignmentSettings(patches=(1, 1), dose_per_frame=2.0, dose_before=3.0)
+    sums = correct_motion(frames, still, settings, pixel_size=1.1)
+    ky, kx = torch.fft.fftfreq(256).double()[:, None] / 1.1, torch.fft.rfftfreq(256).double() / 1.1
+    k = torch.hypot(kx, ky).clamp_min(1e-6)
+    critical = 0.24499 * k**-1.6649 + 2.8141
+    amplitudes = torch.stack([torch.exp(-(3.0 + 2.0 * (f + 1)) / (2 * critical)) for f in range(6)])
+    weights = amplitudes / amplitudes.square().sum(0).sqrt()
+    spectra = torch.fft.rfft2(frames.pixels.double())
+    expected = torch.fft.irfft2((weights * spectra).sum(0) / interpolation_transfer((256, 256), "cubic"), s=(256, 256))
+    assert float((sums.weighted - expected).std() / expected.std()) < 3e-3
+
+
+def test_the_compiled_sums_are_those_of_the_formula(movie):
+    frames, _ = movie(size=(160, 192), frames=5)
+    bands = bands_of(to_fourier(frames.pixels), width=192, pixel_size=1.1, b_factor=200.0, coarsest=200.0)
+    shift = track(5) / 3
+    for one, other in zip(moments(bands, shift), moments_reference(bands, shift), strict=True):
+        assert torch.allclose(one, other, rtol=2e-3, atol=2e-3 * float(other.abs().max()))
+
+
+def test_the_gradient_is_that_of_the_likelihood(movie):
+    frames, _ = movie(size=(128, 160), frames=4, counts=False)
+    spectra = to_fourier(frames.pixels.double())
+    bands = bands_of(spectra, width=160, pixel_size=1.1, b_factor=100.0, coarsest=200.0)
+    shift = torch.tensor([[0.3, -0.2], [0.1, 0.5], [-0.4, 0.0], [0.0, 0.2]], dtype=torch.float64)
+
+    def likelihood(frame, step):
+        turns = shift[:, 0, None, None] * bands.kx + shift[:, 1, None, None] * bands.ky[:, None]
+        aligned = spectra * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
+        others = (aligned.sum(0) - aligned[frame]) / 3
+        more = step[0] * bands.kx + step[1] * bands.ky[:, None]
+        moved = aligned[frame] * torch.polar(torch.ones_like(more), 2 * math.pi * more)
+        return float((bands.weight * (moved * others.conj()).real).sum())
+
+    gradient, information = moments_reference(bands, shift)
+    for axis in (0, 1):
+        step = torch.zeros(2, dtype=torch.float64)
+        step[axis] = 1e-3
+        up, middle, down = likelihood(1, step), likelihood(1, 0 * step), likelihood(1, -step)
+        assert (up - down) / 2e-3 == pytest.approx(float(gradient[1, axis]), rel=1e-3, abs=1e-3)
+        assert -(up - 2 * middle + down) / 1e-6 == pytest.approx(float(information[1, axis, axis]), rel=1e-2)
+
+
+def test_a_track_is_smoothed_as_far_as_the_data_leave_it_free():
+    found = track(20) + 0.3 * torch.randn(20, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sure = torch.eye(2, dtype=torch.float64).expand(20, 2, 2)
+    assert torch.allclose(smooth_track(found, 1e8 * sure, acceleration=0.3), found - found.mean(0), atol=1e-4)
+    straight = smooth_track(found, 1e-6 * sure, acceleration=0.01)
+    assert float((straight[2:] - 2 * straight[1:-1] + straight[:-2]).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("interpolation", ["cubic", "linear"])
+def test_the_compiled_warp_is_that_of_the_formula(interpolation):
+    image = torch.randn(37, 52, generator=torch.Generator().manual_seed(1))
+    field = 3 * torch.randn(2, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    one, other = (f(image, field, interpolation=interpolation) for f in (warp, warp_reference))
+    assert float((one - other).abs().max()) < 1e-5
+    whole = torch.zeros(2, 6, dtype=torch.float64)
+    whole[:, 0] = torch.tensor([2.0, -3.0])
+    assert torch.allclose(warp(image, whole)[5:-5, 5:-5], image.roll((3, -2), dims=(0, 1))[5:-5, 5:-5], atol=1e-6)
+
+
+def test_warping_undoes_a_motion(movie):
+    _, motion = movie(counts=False, contrast=0.3, local=3.0, frames=6)
+    image = scene(640, 704, 1.1)
+    moved = displaced(image, motion, 5, 1.1)
+    back = warp(moved, pixel_coefficients(motion, 5, 1.1))
+    inner = (slice(40, -40), slice(40, -40))
+    assert float((back - image)[inner].std()) < 0.06
+    assert float((moved - image)[inner].std()) > 0.5
+
+
+def test_flaws_of_the_camera_are_found_and_filled(movie):
+    frames, _ = movie(size=(256, 288), frames=8)
+    broken = frames.pixels.clone()
+    broken[:, 100, 50] = 400.0
+    broken[:, 30, 200] = 0.0
+    broken[:, :, 77] *= 3.0
+    flaws = find_flaws(broken.sum(0))
+    assert bool(flaws[100, 50])
+    assert bool(flaws[:, 77].all())
+    assert float(flaws.float().mean()) < 0.01
+    filled = CorrectedFrames(source=ImageStack(pixels=broken, pixel_size=1.1), flaws=flaws).read([3])[0]
+    assert float(filled[100, 50]) < 4
+    assert float(filled[:, 77].mean()) == pytest.approx(float(frames.pixels[3].mean()), rel=0.1)
+
+
+def test_the_gain_reference_multiplies(movie):
+    frames, _ = movie(size=(256, 256), frames=3)
+    gain = 1 + 0.2 * torch.rand(256, 256, generator=torch.Generator().manual_seed(1))
+    raw = ImageStack(pixels=frames.pixels / gain, pixel_size=1.1)
+    corrected = CorrectedFrames(source=raw, gain=gain)
+    assert torch.allclose(corrected.read([0, 2]), frames.pixels[[0, 2]], atol=1e-5)
+    with pytest.raises(ShapeError, match="transposed"):
+        check_gain(gain[:200], (256, 200))
+
+
+def test_bad_movies_are_refused(movie):
+    frames, motion = movie(size=(256, 256), frames=5)
+    blank = frames.pixels.clone()
+    blank[2] = 0
+    with pytest.raises(InputError, match="frame 3 of 5 is blank"):
+        estimate_motion(ImageStack(pixels=blank, pixel_size=1.1), WHOLE, pixel_size=1.1)
+    broken = frames.pixels.clone()
+    broken[1, 5, 5] = torch.nan
+    with pytest.raises(InputError, match="frame 2"):
+        estimate_motion(ImageStack(pixels=broken, pixel_size=1.1), WHOLE, pixel_size=1.1)
+    with pytest.raises(InputError, match="no electrons"):
+        estimate_motion(ImageStack(pixels=0 * frames.pixels, pixel_size=1.1), WHOLE, pixel_size=1.1)
+    with pytest.raises(ShapeError, match="two frames"):
+        estimate_motion(ImageStack(pixels=frames.pixels[:1], pixel_size=1.1), WHOLE, pixel_size=1.1)
+    with pytest.raises(UsageError, match="too small"):
+        estimate_motion(frames, AlignmentSettings(patches=(5, 5)), pixel_size=1.1)
+    with pytest.raises(UsageError, match="dose of a frame"):
+        correct_motion(frames, motion, WHOLE, pixel_size=1.1)
+    with pytest.raises(UsageError, match="frames"):
+        correct_motion(ImageStack(pixels=frames.pixels[:3], pixel_size=1.1), motion, PLAIN, pixel_size=1.1)
+
+
+def test_sizes_transform_fast():
+    for length in (3838, 3710, 1023):
+        rest = fast_size(length)
+        assert length - 30 < rest <= length
+        for factor in (2, 3, 5, 7, 11, 13):
+            while rest % factor == 0:
+                rest //= factor
+        assert rest == 1
