@@ -84,13 +84,14 @@ def check_gain(gain: Float[Tensor, "h w"], frame_shape: tuple[int, int]) -> None
 def find_flaws(total: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
     """Which pixels of the unaligned sum of a movie lie so far from the others that they are flaws of the camera.
 
-    Whole columns and rows whose median does are flaws as well.
+    Whole columns and rows whose mean does, single flaws aside, are flaws as well.
     """
     middle = total.median()
     spread = 1.4826 * (total - middle).abs().median().clamp_min(1e-6)
     flaws = (total - middle).abs() > _SPREAD * spread
+    sound = torch.where(flaws, middle, total)
     for axis in (0, 1):
-        line = total.median(dim=axis).values.float()
+        line = sound.mean(dim=axis)
         line_middle = line.median()
         line_spread = 1.4826 * (line - line_middle).abs().median().clamp_min(1e-9)
         wrong = (line - line_middle).abs() > _SPREAD * 4 * line_spread
