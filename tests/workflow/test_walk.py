@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from cryowalk.core.errors import InputError, UsageError
-from cryowalk.data import Volume
+from cryowalk.data import Provenance, Volume
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.relion import read_particles
 from cryowalk.workflow.job import AlreadyDone, Execution, open_job
 from cryowalk.workflow.settings import WalkSettings
 from cryowalk.workflow.walk import WalkInputs, finished_walk, fitted_map, fitting_pixel_size, walk, walk_mask
+from cryowalk.workflow.walk_report import walk_report
 
 SMALL = WalkSettings(count=40, box=32, pixel_size=6.0, snr=1.0)
 
@@ -76,6 +77,32 @@ def test_the_walk_goes_on_from_particles_and_from_a_map(small_walk, tmp_path):
     assert again.scores["half_fsc_0.143_angstrom"] == pytest.approx(walked.scores["half_fsc_0.143_angstrom"], rel=1e-4)
     from_map = walked_in(tmp_path / "map", WalkInputs(map=directory / "simulate" / "truth_map.mrc"))
     assert from_map.scores["fsc_to_truth_mean"] == pytest.approx(walked.scores["fsc_to_truth_mean"], abs=0.2)
+
+
+@pytest.mark.slow
+def test_the_walk_starts_from_the_gun(tmp_path):
+    """Without an SNR the data are counted electrons, and the report says how they were made."""
+    settings = WalkSettings(count=60, box=32, pixel_size=6.0, dose=30.0, camera="falcon4ec")
+    walked = walked_in(tmp_path / "out", settings=settings)
+    assert walked.scores["dose_electrons_per_square_angstrom"] == 30.0
+    assert 0.3 < walked.scores["snr"] < 0.6  # measured: 0.452, at 6 Å a pixel
+    assert walked.scores["fsc_to_truth_0.5_angstrom"] < 40.0
+    text = plain_text(walked)
+    for word in ("falcon4ec", "30 electrons per Å²", "0.3 eV", "0.05 mrad", "300 Å of ice", "slit"):
+        assert word in text, word
+    drawn = walked_in(tmp_path / "drawn", settings=SMALL)
+    assert drawn.scores["snr"] == pytest.approx(1.0)
+    assert "signal-to-noise ratio of 1" in plain_text(drawn)
+
+
+def plain_text(walked) -> str:
+    report = walk_report(walked, Provenance(command="walk", settings={}, versions={}, seed=3))
+    return " ".join(str(part) for section in report.sections for part in section.parts if isinstance(part, str))
+
+
+def test_an_unknown_camera_is_refused_before_anything_is_computed(tmp_path):
+    with pytest.raises(UsageError, match="polaroid"):
+        walked_in(tmp_path / "out", settings=WalkSettings(count=10, box=32, camera="polaroid"))
 
 
 def test_two_beginnings_are_refused(tmp_path):
