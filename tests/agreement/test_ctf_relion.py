@@ -13,16 +13,15 @@ from scipy.optimize import brentq
 from cryowalk.core.constants import electron_wavelength
 from cryowalk.data import ParticleSet, Pose, Volume
 from cryowalk.data.optics import Aberrations, Defocus, Optics
-from cryowalk.fourier.grids import frequency_grid
 from cryowalk.fourier.shells import shell_correlation
-from cryowalk.fourier.slices import extract_slices, prepare_volume
+from cryowalk.fourier.slices import prepare_volume
 from cryowalk.fourier.transform import to_fourier, to_real
 from cryowalk.geometry.sampling import random_rotations
 from cryowalk.io.maps import read_map
 from cryowalk.io.mrc import MrcStackReader, write_array
 from cryowalk.io.relion import read_particles, write_particles
 from cryowalk.io.stacks import image_names
-from cryowalk.microscope.aberrations import magnified, magnified_area, magnified_reach, magnified_stretch
+from cryowalk.microscope.aberrations import magnified_stretch, observed_slices
 from cryowalk.microscope.lens import antisymmetric_factor, contrast_transfer
 from cryowalk.reconstruction import reconstruct_with_full_map
 
@@ -175,10 +174,8 @@ def aberrated_particles(folder, aberrations, *, count=500):
     defocus = Defocus(major=major, minor=major - 300, azimuth=major / 1e3, phase_shift=torch.zeros_like(major))
     pose = Pose(lab_from_particle=random_rotations(count, generator=random), shift=torch.zeros(count, 2, dtype=torch.float64))
     reference = prepare_volume(volume, stretch=magnified_stretch(optics))
-    slices = extract_slices(reference, magnified(pose.lab_from_particle, optics=optics).float())
-    kx, ky = frequency_grid((BOX, BOX), pixel_size=PIXEL)
-    factor = magnified_reach(kx, ky, optics=optics, limit=0.5 / PIXEL) * magnified_area(optics)
-    factor = factor * contrast_transfer(optics, defocus, size=(BOX, BOX)).float()
+    slices = observed_slices(reference, pose.lab_from_particle.float(), optics=optics)
+    factor = contrast_transfer(optics, defocus, size=(BOX, BOX)).float()
     images = to_real(slices * factor * antisymmetric_factor(optics, size=(BOX, BOX), like=slices), width=BOX)
     write_array(images, folder / "stack.mrcs", voxel_size=PIXEL, kind="images")
     particles = ParticleSet(

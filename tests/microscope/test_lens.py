@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from cryowalk.core.errors import CryowalkWarning, UsageError
+from cryowalk.data import Volume
 from cryowalk.data.instrument import Gun, ObjectiveLens
 from cryowalk.data.optics import Aberrations, Defocus, Optics
-from cryowalk.fourier.grids import frequency_azimuth, frequency_grid, frequency_radius
+from cryowalk.fourier.grids import coordinates, frequency_azimuth, frequency_grid, frequency_radius
+from cryowalk.fourier.slices import prepare_volume
 from cryowalk.fourier.transform import complex_transform, to_fourier, to_real
-from cryowalk.microscope.aberrations import magnified, phase_gradient, zernike_sum, zernike_term
+from cryowalk.microscope.aberrations import (
+    magnified,
+    magnified_stretch,
+    observed_slices,
+    phase_gradient,
+    zernike_sum,
+    zernike_term,
+)
 from cryowalk.microscope.lens import (
     aberration_phase,
     alias_free_defocus,
@@ -152,6 +161,38 @@ def test_a_point_is_seen_where_the_magnification_moves_it():
     seen = (magnified(rotation, optics=optics) @ point)[:2]
     torch.testing.assert_close(seen, m.T @ (rotation @ point)[:2])
     assert magnified(rotation, optics=Optics(pixel_size=1.0)) is rotation
+
+
+@pytest.mark.parametrize("magnification", [(1.07, 0.03, 0.01, 0.95), (1.0, 0.0, 0.0, 1.0), (0.97, 0.02, 0.02, 0.93)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_slices_are_seen_through_the_magnification(magnification, dtype):
+    # A Gaussian away from the origin: its projection and what the matrix makes of it in closed form.
+    box, pixel_size, width = 40, 1.5, 4.0
+    optics = Optics(pixel_size=pixel_size, aberrations=Aberrations(magnification=magnification))
+    centre = torch.tensor([6.0, -4.0, 3.0], dtype=torch.float64)
+    x, y, z = coordinates((box, box, box), pixel_size=pixel_size, dtype=torch.float64)
+    voxels = torch.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2) / (2 * width**2))
+    rotation = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.5, 0.2], [0.5, 0, -0.3], [-0.2, 0.3, 0]], dtype=torch.float64))
+    reference = prepare_volume(
+        Volume(voxels=voxels.to(dtype), voxel_size=pixel_size), padding=2.0, stretch=magnified_stretch(optics)
+    )
+    image = to_real(observed_slices(reference, rotation[None].to(dtype), optics=optics), width=box)[0]
+    m = torch.tensor(magnification, dtype=torch.float64).reshape(2, 2)
+    u, v = coordinates((box, box), pixel_size=pixel_size, dtype=torch.float64)
+    seen = torch.stack(torch.broadcast_tensors(u, v), dim=-1) @ torch.linalg.inv(m)  # rows times M⁻¹: M⁻ᵀ x
+    apart = seen - (rotation @ centre)[:2]
+    # Values are kept: a projection looks the same, only larger or smaller.
+    expected = math.sqrt(2 * math.pi) * width * torch.exp(-(apart**2).sum(-1) / (2 * width**2))
+    assert ((image.double() - expected).norm() / expected.norm()).item() < 0.01
+
+
+def test_a_map_prepared_without_stretch_is_refused():
+    optics = Optics(pixel_size=1.5, aberrations=Aberrations(magnification=(1.05, 0.0, 0.0, 1.0)))
+    reference = prepare_volume(Volume(voxels=torch.zeros(8, 8, 8), voxel_size=1.5))
+    with pytest.raises(UsageError, match="prepared for a stretch of 1, the magnification matrix"):
+        observed_slices(reference, torch.eye(3)[None], optics=optics)
+    with pytest.raises(UsageError, match="stretch"):
+        prepare_volume(Volume(voxels=torch.zeros(8, 8, 8), voxel_size=1.5), stretch=3.0)
 
 
 def test_gradients_reach_the_defocus_through_every_term():

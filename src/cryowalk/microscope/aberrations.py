@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
+from cryowalk.core.errors import UsageError
 from cryowalk.data.optics import Aberrations, Defocus, Optics
+from cryowalk.fourier.grids import frequency_grid
+from cryowalk.fourier.slices import FourierVolume, extract_slices
 
 
 class ZernikeTerm(NamedTuple):
@@ -216,6 +219,32 @@ def magnified_reach(
     """1 where the specimen's frequency |M k| seen at (kx, ky) is not above `limit` (1/Å), else 0."""
     true_x, true_y = true_frequency(kx, ky, optics=optics)
     return (true_x**2 + true_y**2 <= limit**2).to(true_x.dtype)
+
+
+def observed_slices(
+    reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"], *, optics: Optics
+) -> Complex[Tensor, "n box half"]:
+    """Half spectra of a map's projections as the camera sees them, value · Å: `extract_slices` with the magnification matrix of the optics.
+
+    The map must be prepared with a `stretch` of `magnified_stretch`; without a magnification matrix this is `extract_slices`.
+
+    Raises
+    ------
+    UsageError
+        If the map was prepared for less stretch.
+    """
+    if is_magnified_evenly(optics.aberrations):
+        return extract_slices(reference, lab_from_particle)
+    needed = magnified_stretch(optics)
+    if reference.grid.stretch < needed - 1e-9:
+        raise UsageError(
+            f"the map was prepared for a stretch of {reference.grid.stretch:g}, the magnification matrix needs {needed:.6g}",
+            fix="prepare_volume(volume, stretch=magnified_stretch(optics))",
+        )
+    slices = extract_slices(reference, magnified(lab_from_particle, optics=optics))
+    kx, ky = frequency_grid((reference.box, reference.box), pixel_size=reference.voxel_size, like=slices)
+    known = magnified_reach(kx, ky, optics=optics, limit=0.5 / reference.voxel_size)
+    return slices * (known * magnified_area(optics))
 
 
 def magnified_area(optics: Optics) -> float:
