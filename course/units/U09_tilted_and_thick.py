@@ -127,7 +127,7 @@ answer = (tolerance, tolerance / math.tan(math.radians(60)))
 check("U09.2", answer)
 
 # %% [markdown] tags=["blur", "solution"]
-# $\pi\lambda\delta/d^2=\pi/4$ gives $\delta = d^2/4\lambda$: 114 Å, and a strip of 66 Å, smaller than many a particle. `limits.defocus_tolerance(3.0, voltage_kv=300)` is the same number. At 20 Å, which tomography often has to be content with, it is 5079 Å: then one CTF serves the whole picture.
+# $\pi\lambda\delta/d^2=\pi/4$ gives $\delta = d^2/4\lambda$: 114 Å, and a strip of 66 Å, smaller than many a particle. `limits.defocus_tolerance(3.0, voltage_kv=300)` is the same number. At 20 Å, which tomography often has to be content with, it is 5079 Å, a strip of 2932 Å: most of the picture.
 
 # %% [markdown] tags=["blur"]
 # <a id="L-M07-4"></a>
