@@ -254,5 +254,8 @@ def test_wrong_requests_are_refused(molecule):
     ):
         with pytest.raises(UsageError, match=word):
             simulate(molecule, **choices)
+    stretched = replace(OPTICS, aberrations=Aberrations(magnification=(1.02, 0.0, 0.0, 1.0)))
+    with pytest.raises(UsageError, match="magnification"):
+        simulate(molecule, optics=stretched)
     with pytest.raises(UsageError, match="no specimen"):
         simulate([])

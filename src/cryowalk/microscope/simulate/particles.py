@@ -21,6 +21,7 @@ from cryowalk.fourier.nufft import project_exactly
 from cryowalk.fourier.shells import shell_average
 from cryowalk.fourier.slices import extract_slices
 from cryowalk.fourier.transform import resize, to_fourier, to_real
+from cryowalk.microscope.aberrations import is_magnified_evenly
 from cryowalk.microscope.exposure import deviation_for_snr, noise_deviation, noise_images, noise_power, signal_variance
 from cryowalk.microscope.image_formation import FormedImages, form_images
 from cryowalk.microscope.lens import canvas_size, warn_of_aliasing
@@ -103,6 +104,8 @@ def simulate_particles(
     require_between("start", start, 0, settings.count)
     if start and sink is None:
         raise UsageError("images from a later start need a sink that holds the earlier ones")
+    if not is_magnified_evenly(optics.aberrations):
+        raise UsageError("particles are simulated without anisotropic magnification", fix="give the magnification matrix 1 0 0 1")
     progress = progress or SilentProgress()
     scene = _scene(_structures(specimen, settings), optics, settings, generator=generator)
     sample = _signal_sample(scene)
