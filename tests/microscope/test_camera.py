@@ -38,7 +38,7 @@ from cryowalk.microscope.detector_curves import (
     square_pixel_transfer,
     transfer,
 )
-from cryowalk.microscope.detector_events import drawn_deposits, effective_dqe
+from cryowalk.microscope.detector_events import drawn_deposits, effective_dqe, located_events
 from cryowalk.microscope.detector_measurement import measured_dqe, noise_power_spectrum
 
 CURVED = Camera(
@@ -260,14 +260,17 @@ def test_coincidence_loss_has_its_closed_form():
     assert rate == pytest.approx(0.1 * 400 / 4, rel=1e-3)
 
 
-@pytest.mark.parametrize("model", ["effective", "events"])
+@pytest.mark.parametrize("model", ["effective", "events", "electron by electron"])
 @pytest.mark.parametrize(("sampling", "area"), [(1, 1.0), (2, 1.0), (1, 4.0)])
 def test_coincidence_in_both_models(model, sampling, area, generator):
-    camera = Camera(
-        frame_rate=400, dose_rate=40, model=model, sampling=sampling, coincidence_area=area
-    )  # 0.1 a pixel and raw frame
+    """0.1 electrons per pixel and raw frame: the fast law, and the electrons themselves."""
+    camera = Camera(frame_rate=400, dose_rate=40, sampling=sampling, coincidence_area=area)
     assert raw_frames(4.0, camera) == 40
-    frames = record(flat(4 / sampling**2, (512, 512), 8), camera, generator=generator)
+    expected = flat(4 / sampling**2, (512, 512), 8)
+    if model == "electron by electron":
+        frames = located_events(expected, camera, raw_frames=40, generator=generator)
+    else:
+        frames = record(expected, replace(camera, model=model), generator=generator)
     loss = 1 - frames.double().mean().item() * sampling**2 / 4
     assert loss == pytest.approx(coincidence_loss(0.1 * area), abs=0.001)
     # Cells of the coincidence area count binomial numbers: less noise than Poisson, and no correlation beyond the cell.
@@ -282,8 +285,8 @@ def test_coincidence_in_both_models(model, sampling, area, generator):
 def test_coincidence_spares_the_dim_and_counts_by_the_pixel(generator):
     image = torch.full((400, 400), 2.0)
     image[:, 200:] = 6.0  # mean 4 electrons in 40 raw frames: 0.05 and 0.15 a frame
-    for model in ("effective", "events"):
-        frames = record(image, Camera(frame_rate=400, dose_rate=40, model=model), generator=generator)
+    camera = Camera(frame_rate=400, dose_rate=40)
+    for frames in (record(image, camera, generator=generator), located_events(image, camera, raw_frames=40, generator=generator)):
         assert 1 - frames[:, :200].mean().item() / 2 == pytest.approx(coincidence_loss(0.05), abs=0.01)
         assert 1 - frames[:, 200:].mean().item() / 6 == pytest.approx(coincidence_loss(0.15), abs=0.01)
 

@@ -18,16 +18,14 @@ from torch import Tensor
 
 from cryowalk.core.errors import InputError, ShapeError, UsageError
 from cryowalk.data.camera import Camera, Response
-from cryowalk.fourier.grids import frequency_grid
 from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum, resample, to_fourier, to_real
 from cryowalk.microscope.detector_curves import (
     is_flat,
     noise_transfer_of,
     require_camera,
-    square_pixel_transfer,
     transfer,
 )
-from cryowalk.microscope.detector_events import counts_in_law, located_events, summed_deposits
+from cryowalk.microscope.detector_events import counts_in_law, summed_deposits
 from cryowalk.microscope.detector_flaws import Defects as Defects
 from cryowalk.microscope.detector_flaws import corrected as corrected
 from cryowalk.microscope.detector_flaws import defects as defects
@@ -36,6 +34,8 @@ from cryowalk.microscope.detector_flaws import require_same_size
 from cryowalk.microscope.detector_presets import CAMERAS as CAMERAS
 from cryowalk.microscope.detector_presets import tem_simulator_camera as tem_simulator_camera
 from cryowalk.numerics.poisson import poisson
+
+_FLAT = Camera().mtf
 
 
 def record(expected: Float[Tensor, "*batch h w"], camera: Camera, *, generator: torch.Generator) -> Float[Tensor, "*batch h w"]:
@@ -90,7 +90,7 @@ def record_raw(
     require_same_size(expected, gain_reference)
     if camera.mode == "counting" and (camera.model == "events" or (is_flat(camera.mtf) and is_flat(camera.dqe))):
         arriving = expected_image(expected, replace(camera, gain=1.0))
-        raw = record(arriving / gain_reference, replace(camera, mtf=Camera().mtf, pixel="in the curves"), generator=generator)
+        raw = record(arriving / gain_reference, replace(camera, mtf=_FLAT, pixel="in the curves"), generator=generator)
     else:
         raw = record(expected, camera, generator=generator) / gain_reference
     if defects is None:
@@ -102,10 +102,7 @@ def record_raw(
 def expected_image(expected: Float[Tensor, "*batch h w"], camera: Camera) -> Float[Tensor, "*batch h w"]:
     """The mean of what is recorded, gain · MTF ∗ expected, output units: without noise, coincidence or flaws, and differentiable."""
     require_camera(camera)
-    if is_flat(camera.mtf) and camera.pixel != "square":
-        return expected * camera.gain
-    curves = transfer(camera, (expected.shape[-2], expected.shape[-1]), dtype=expected.dtype, device=expected.device)
-    return _filtered(expected, curves.signal * camera.gain)
+    return _blurred(expected, camera) * camera.gain
 
 
 def counted(expected: Float[Tensor, "*batch h w"], camera: Camera, *, generator: torch.Generator) -> Float[Tensor, "*batch h w"]:
@@ -190,26 +187,26 @@ def _number_if_flat(factor: Tensor, dtype: torch.dtype, device: torch.device) ->
 
 def _recorded_events(expected: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
     """The image of single electrons: summed deposits, or found events scaled to `gain` for each electron that arrived."""
-    size = (expected.shape[-2], expected.shape[-1])
-    curves = transfer(camera, size, dtype=expected.dtype, device=expected.device)
-    signal: Tensor | float = 1.0 if is_flat(camera.mtf) and camera.pixel != "square" else curves.signal
     if camera.mode == "integrating":
-        arriving = expected if camera.pixel != "square" else _filtered(expected, _square(size, camera, expected))
-        spread = 1.0 if is_flat(camera.mtf) else curves.signal / _square(size, camera, expected)
-        return _filtered(summed_deposits(arriving, camera, generator=generator), spread) * camera.gain
-    detected = camera.dqe.value[0]
-    arriving = _filtered(expected, signal) * detected
-    if camera.frame_rate is None or camera.dose_rate is None:
-        return poisson(arriving, generator=generator) * (camera.gain / detected)
-    images = arriving.reshape(-1, *size)
-    found = [located_events(image, camera, raw_frames=_raw_frames_of(image, camera), generator=generator) for image in images]
-    return torch.stack(found).reshape(expected.shape) * (camera.gain / detected)
+        arriving = _blurred(expected, replace(camera, mtf=_FLAT))
+        deposits = summed_deposits(arriving, camera, generator=generator)
+        return _blurred(deposits, replace(camera, pixel="in the curves")) * camera.gain
+    detected = float(camera.dqe.value[0])
+    found = counted(_blurred(expected, camera) * detected, camera, generator=generator)
+    return found * (camera.gain / detected)
 
 
-def _square(size: tuple[int, int], camera: Camera, like: Tensor) -> Tensor:
-    """The transfer of the square pixel on the half spectrum; 1 where the camera's curves hold it already."""
-    kx, ky = frequency_grid(size, pixel_size=1 / camera.sampling, like=like)
-    return square_pixel_transfer(kx, ky) if camera.pixel == "square" else torch.ones_like(kx * ky)
+def _blurred(images: Tensor, camera: Camera) -> Tensor:
+    """The images as the modulation transfer and the pixel's shape leave them."""
+    if is_flat(camera.mtf) and camera.pixel != "square":
+        return images
+    blur = Camera(mtf=camera.mtf, pixel=camera.pixel, sampling=camera.sampling)
+    return _filtered(images, _signal_transfer(blur, (images.shape[-2], images.shape[-1]), images.dtype, images.device))
+
+
+@lru_cache(maxsize=4)
+def _signal_transfer(camera: Camera, size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return transfer(camera, size, dtype=dtype, device=device).signal
 
 
 def _filtered(images: Tensor, factor: Tensor | float) -> Tensor:
