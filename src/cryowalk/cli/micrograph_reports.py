@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from cryowalk.view import Report
 
 SHOWN = 3  # micrographs
-FOLDERS = ("micrographs", "movies")
 
 
 def write_micrograph_report(directory: Path, manifest: Manifest) -> Path:
@@ -28,17 +27,14 @@ def micrograph_report(directory: Path, manifest: Manifest) -> "Report":
     from cryowalk.io.micrograph_truth import read_micrograph_truth
     from cryowalk.view import Report
 
-    files = sorted(
-        path for path in (directory / "truth").glob("m*.star") if "_motion" not in path.name and "_ctf" not in path.name
-    )
+    files = sorted(path for path in (directory / "truth").glob("*.star") if not path.stem.endswith(("_motion", "_ctf")))
     truths = [read_micrograph_truth(path) for path in files]
     kind = "movies" if (directory / "movies").is_dir() else "micrographs"
     summary = f"{len(truths)} simulated {kind} with {sum(map(len, truths))} particles, whose truth lies beside them; seed {manifest.seed}."
     report = Report(title=f"cryowalk {manifest.command}", summary=summary, provenance=manifest.provenance())
     report = report.with_section("Overview", _table(truths))
-    for path, truth in list(zip(files, truths, strict=True))[:SHOWN]:
-        image = _picture(directory, path.stem)
-        report = report.with_section(Path(truth.name).name, *_parts(image, truth))
+    for truth in truths[:SHOWN]:
+        report = report.with_section(_short(truth.name), *_parts(_picture(directory, truth.name), truth))
     return report
 
 
@@ -48,7 +44,7 @@ def _table(truths: "list[MicrographTruth]") -> Any:
 
     rows = tuple(
         (
-            Path(truth.name).name,
+            _short(truth.name),
             len(truth),
             float(truth.defocus.major),
             float(truth.defocus.minor),
@@ -62,26 +58,29 @@ def _table(truths: "list[MicrographTruth]") -> Any:
     return Table(columns=heads, rows=rows)
 
 
-def _picture(directory: Path, stem: str) -> "Micrograph":
-    """The micrograph, or the sum of the movie's frames as they are, gain corrected."""
-    from dataclasses import replace
+def _short(name: str) -> str:
+    """The name of an image without its folders; the number of one in a stack stays."""
+    number, at, file = name.rpartition("@")
+    return number + at + Path(file).name
 
+
+def _picture(directory: Path, name: str) -> "Micrograph":
+    """The micrograph or the image of a stack, or the sum of a movie's frames as they are, gain corrected."""
     from cryowalk.data import Micrograph
     from cryowalk.io.gain import read_gain, relion_meaning
     from cryowalk.io.movies import open_movie
-    from cryowalk.io.pictures import read_micrograph
 
-    path = next(path for folder in FOLDERS for path in sorted((directory / folder).glob(f"{stem}.*")))
-    if path.parent.name == "micrographs":
-        return replace(read_micrograph(path), name=path.name)
+    number, _, file = name.rpartition("@")
+    path = next(iter(sorted(directory.rglob(Path(file).name))))
     frames = open_movie(path)
-    total = frames.read([0])[0]
-    for number in range(1, frames.count):
-        total += frames.read([number])[0]
+    chosen = [int(number) - 1] if number else list(range(frames.count))
+    total = frames.read(chosen[:1])[0]
+    for frame in chosen[1:]:
+        total += frames.read([frame])[0]
     gain = directory / "gain.mrc"
     if gain.is_file():
         total *= read_gain(gain, image_shape=frames.image_shape, stored_as=relion_meaning(gain, movie=path))
-    return Micrograph(pixels=total, pixel_size=frames.pixel_size or 1.0, name=path.name)
+    return Micrograph(pixels=total, pixel_size=frames.pixel_size or 1.0, name=_short(name))
 
 
 def _parts(image: "Micrograph", truth: "MicrographTruth") -> list[Any]:

@@ -30,12 +30,13 @@ from cryowalk.io.relion import write_particles
 from cryowalk.io.stacks import stack_reference
 from cryowalk.io.write_behind import WriteBehind
 from cryowalk.microscope.camera import defects, gain_reference
+from cryowalk.microscope.lens import warn_of_aliasing
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings, MovieSimulationSettings
 from cryowalk.microscope.simulate.drawing import check_settings, check_specimens
 from cryowalk.microscope.simulate.instrument import instrument_for
 from cryowalk.microscope.simulate.micrographs import simulate_micrograph
 from cryowalk.microscope.simulate.movies import Sensor, check_movie_settings, movie_camera, simulate_movie
-from cryowalk.microscope.simulate.specimens import Source, Specimens, prepare_specimens
+from cryowalk.microscope.simulate.specimens import Source, Specimens, even_fast, prepare_specimens
 from cryowalk.microscope.solvent import displaced
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.settings_files import plain
@@ -204,9 +205,18 @@ def _frames(optics: Optics, settings: MovieSimulationSettings) -> tuple[Optics, 
     return replace(optics, pixel_size=optics.pixel_size / 2), replace(settings, size=(2 * width, 2 * height))
 
 
+def _warn_of_defocus(optics: Optics, settings: MicrographSimulationSettings) -> None:
+    """Warn where the largest defocus moves detail by more than half the micrograph, and name the size that holds it."""
+    largest = torch.tensor(max(map(abs, settings.defocus_range)), dtype=torch.float64)
+    nothing = torch.zeros_like(largest)
+    defocus = Defocus(major=largest, minor=largest, azimuth=nothing, phase_shift=nothing)
+    warn_of_aliasing(optics, defocus, box=min(settings.size))
+
+
 def _placed(job: Job, specimens: Specimens, settings: MicrographSimulationSettings, optics: Optics) -> Specimens:
     """The specimens on the job's device, known to fit into the field; their potentials are written as maps."""
     check_specimens(specimens, optics, settings)
+    _warn_of_defocus(optics, settings)
     for number, volume in enumerate(specimens.volumes, start=1):
         path = job.path(_map_name(number))
         if not path.is_file():
@@ -306,6 +316,16 @@ def all_particles(truths: Sequence[MicrographTruth]) -> ParticleSet | None:
     )
 
 
+def with_box(particles: ParticleSet, specimens: Specimens) -> ParticleSet:
+    """The particles with the box (pixels) that their optics name, one and a half times the largest specimen: RELION cuts none without."""
+    largest = max(state.radius for state in specimens.states)
+    groups = []
+    for group in particles.optics:
+        box = even_fast(math.ceil(3 * largest / group.pixel_size))
+        groups.append(replace(group, extra={**group.extra, "rlnImageSize": str(box)}))
+    return replace(particles, optics=tuple(groups))
+
+
 def _write_shared_truth(
     job: Job,
     truths: Sequence[MicrographTruth],
@@ -318,7 +338,7 @@ def _write_shared_truth(
     """Write particles.star and truth.json."""
     particles = all_particles(truths)
     if particles is not None:
-        write_particles(particles, job.path(PARTICLES))
+        write_particles(with_box(particles, specimens), job.path(PARTICLES))
     optics = truths[0].optics
     instrument = instrument_for(settings, camera)
     facts = {

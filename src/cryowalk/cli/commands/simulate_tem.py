@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
@@ -18,7 +18,7 @@ class TemFiles:
 
 def run(files: TemFiles, _: None, context: Context) -> None:
     """Nothing; the images, micrographs.star and truth/ are in the output directory."""
-    from cryowalk.cli.reports import write_directory_report
+    from cryowalk.cli.micrograph_reports import write_micrograph_report
     from cryowalk.io.tem_simulator import read_tem_simulator
     from cryowalk.workflow.tem_stages import simulate_tem_files
 
@@ -28,8 +28,15 @@ def run(files: TemFiles, _: None, context: Context) -> None:
     inputs = {f"named.{place}": folder / name for place, name in enumerate(named) if name and (folder / name).is_file()}
     with context.job(files, more_inputs=inputs) as job:
         truths = simulate_tem_files(job, made, folder=folder, seed=context.seed)
-        write_directory_report(job.directory, job.manifest)
+        write_micrograph_report(job.directory, job.manifest)
     context.say(f"{files.output}: {len(truths)} images with {sum(map(len, truths))} particles in view of their specimen")
+
+
+def draw_again(directory: Path, manifest: Any) -> Path:
+    """The path of the report of a finished job, drawn again."""
+    from cryowalk.cli.micrograph_reports import write_micrograph_report
+
+    return write_micrograph_report(directory, manifest)
 
 
 COMMAND = Command(
@@ -39,4 +46,5 @@ COMMAND = Command(
     files=TemFiles,
     details="Particles from PDB or map files at the places of a coordinate file (or drawn), at every tilt, with the file's beam, lens and camera. "
     "Writes the images under the names that the file gives, micrographs.star, the particles' maps and truth/.",
+    report=draw_again,
 )
