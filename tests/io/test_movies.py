@@ -86,6 +86,14 @@ def test_integers_are_rounded_to_the_nearest(tmp_path):
     torch.testing.assert_close(open_movie(tmp_path / "a.mrc").read([0]), torch.tensor([[[0.0, 1.0], [2.0, 2.0], [-1.0, 100.0]]]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("sample_format", ["int16", "float32"])
+def test_frames_of_any_precision(tmp_path, dtype, sample_format):
+    with open_movie_writer(tmp_path / "a.mrc", image_shape=(16, 24), pixel_size=1.0, sample_format=sample_format) as writer:
+        writer.write(frames().to(dtype))
+    torch.testing.assert_close(open_movie(tmp_path / "a.mrc").read(range(3)), frames())
+
+
 def test_integer_tensors_and_slices_of_frames(tmp_path):
     movie = frames().to(torch.int32)
     with open_movie_writer(tmp_path / "a.mrc", image_shape=(16, 24), pixel_size=1.0, sample_format="int16") as writer:

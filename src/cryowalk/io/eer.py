@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryowalk.core.errors import InputError, UsageError, printable
-from cryowalk.io.eer_compiled import CUT_OFF, OVERRUN, decode_events, render
 from cryowalk.io.mrc_header import decimal
 from cryowalk.io.opening import open_file
 from cryowalk.io.tiff import open_tiff, require_places
@@ -28,6 +27,7 @@ from cryowalk.io.tiff import open_tiff, require_places
 EER_ENDINGS = {".eer", ".ecc"}
 METADATA_TAG = 65001
 FRAMES_ITEM = "cryowalkRawFramesPerFrame"
+OVERRUN, CUT_OFF = -1, -2  # what went wrong while a frame was decoded
 SPARE = 8  # zero bytes after a frame, so that bits may be fetched beyond its end
 LONGEST_METADATA = 2**24  # bytes of XML; more is no list of settings
 _ANGSTROM_PER_METRE = 1e10
@@ -198,6 +198,8 @@ class EerMovieReader:
 
     def _layout_of(self, content: NDArray[np.uint8], size: int, raw: int) -> tuple[int, int, int, int]:
         """The layout by which a raw frame ends where it must: programs differ in how they read the runs of the first version."""
+        from cryowalk.io.eer_compiled import decode_events  # compiled code is loaded when it is needed
+
         run_bits, x_bits, y_bits, is_full = self.layout.numbers
         nothing = np.empty((0, 3), np.int64)
         for has_full_runs in (1, 0) if is_full else ():
@@ -216,6 +218,8 @@ class EerMovieReader:
         InputError
             If there is no such frame or it is damaged.
         """
+        from cryowalk.io.eer_compiled import decode_events
+
         require_places([raw], self.raw_count, self.path)
         content, size = self._content(raw)
         layout = self._layout_of(content, size, raw)
@@ -247,6 +251,8 @@ class EerMovieReader:
 
     def _add(self, image: NDArray[np.float32], raw: int) -> None:
         """Add the electrons of a raw frame to an image."""
+        from cryowalk.io.eer_compiled import render
+
         content, size = self._content(raw)
         count = render(content, size, image, self.upsampling, self._layout_of(content, size, raw))
         if count < 0:

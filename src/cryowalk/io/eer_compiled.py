@@ -14,7 +14,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-OVERRUN, CUT_OFF = -1, -2  # what went wrong while a frame was decoded
+from cryowalk.io.eer import CUT_OFF, OVERRUN
+
 _MIX_1, _MIX_2, _MIX_3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 

@@ -24,7 +24,6 @@ from cryowalk.io.eer import (
     EerLayout,
     format_metadata,
 )
-from cryowalk.io.eer_compiled import count_raw, encode_counts, encode_events, mixed
 from cryowalk.io.movie_writers import PartialFile, leave, require_frames, single_frames
 
 SPARE_BYTES = 16
@@ -40,6 +39,8 @@ def encode_frame(events: EerEvents, *, shape: tuple[int, int], layout: EerLayout
     InputError
         If an electron lies outside the frame or its pixel, two share a pixel, or they are not in order.
     """
+    from cryowalk.io.eer_compiled import encode_events  # compiled code is loaded when it is needed
+
     height, width = shape
     pixel, sub_pixel = events.pixel.cpu().numpy().astype(np.int64), events.sub_pixel.cpu().numpy().astype(np.int64)
     limits = np.array([width, height]), np.array([1 << layout.x_bits, 1 << layout.y_bits])
@@ -100,6 +101,8 @@ class EerMovieWriter:
         InputError
             If a value is no count, or a pixel holds more electrons than there are raw frames.
         """
+        from cryowalk.io.eer_compiled import count_raw, encode_counts, mixed
+
         for frame in single_frames(images, image_shape=self.image_shape, path=self.path):
             counts = self._counts(frame)
             seed = np.uint64(mixed(np.uint64(self._seed % 2**64), np.uint64(self.count)))

@@ -1,6 +1,6 @@
 """Movies written frame by frame: what the writers of all formats share, and the one of MRC.
 
-A frame is converted in blocks of rows that stay in the processor's cache, so that no second copy of it in single or double precision is ever made.
+A frame is converted and summed in one pass, so that no second copy of it in single or double precision is ever made.
 """
 
 import math
@@ -21,7 +21,6 @@ from cryowalk.io.atomic import move_into_place, partial_path, write_fault
 from cryowalk.io.mrc import SAMPLE_FORMATS
 from cryowalk.io.mrc_header import HEADER_BYTES, pack_header
 
-BLOCK_PIXELS = 2**18  # 1 MB of single precision: fits in the cache
 SampleFormat = Literal["float32", "float16", "int8", "uint8", "int16", "uint16"]
 
 
@@ -135,6 +134,8 @@ class FrameConverter:
         InputError
             If a value is not finite or does not fit.
         """
+        from cryowalk.io.frame_samples import round_into, sums  # compiled code is loaded when it is needed
+
         values = frame.detach().cpu()
         low, high = (float(value) for value in torch.aminmax(values))
         if not (float(self._limits.min) <= low <= high <= float(self._limits.max)):  # false for NaN too
@@ -145,22 +146,19 @@ class FrameConverter:
             )
         self._low, self._high = min(self._low, low), max(self._high, high)
         self._pivot = float(values[0, 0]) if self._pivot is None else self._pivot
-        stored = np.empty(tuple(values.shape), self.kind)
-        target = torch.from_numpy(stored) if self.kind.isnative else None
-        rows = max(1, BLOCK_PIXELS // values.shape[1])
-        for start in range(0, values.shape[0], rows):
-            block = values[start : start + rows]
-            if self.kind.kind != "f" and block.is_floating_point():
-                block = block.round()
-            centred = block.to(torch.float64) - self._pivot
-            self._sum += float(centred.sum())
-            self._squares += float(centred.square_().sum())
-            if target is not None:
-                target[start : start + rows] = block
-            else:
-                stored[start : start + rows] = block.numpy()
+        if values.dtype not in (torch.float32, torch.float64):
+            values = values.float()
+        flat = values.contiguous().reshape(-1).numpy()
+        if self.kind.kind == "f":
+            stored = flat.astype(self.kind, copy=False)
+            total, squares = sums(flat, self._pivot)
+        else:
+            stored = np.empty(flat.shape, self.kind)
+            total, squares = round_into(flat, stored, self._pivot)
+        self._sum += total
+        self._squares += squares
         self._pixels += values.numel()
-        return stored
+        return stored.reshape(tuple(values.shape))
 
     def statistics(self) -> tuple[float, float, float, float]:
         """Minimum, maximum, mean and standard deviation of all frames so far."""
