@@ -336,6 +336,12 @@ plt.show()
 deviation = (total / powers["everything"] - 1).abs()
 print(f"the sum of the three powers differs from the power of everything by {100 * float(deviation.mean()):.1f} % on average")
 assert float((total.sum() / powers["everything"].sum() - 1).abs()) < 0.02
+rings = fourier.shell_average(transfer**2, size=(size, size))[1:].reshape(-1, 2).mean(1)
+for name in ("ice, through the lens", "shot noise and camera"):
+    inner = slice(10, 90)  # up to 5 Å, where the rings are not yet too narrow for the shells
+    alike = float(torch.corrcoef(torch.stack([powers[name][inner].log(), rings[inner].log()]))[0, 1])
+    print(f"{name}: correlation with CTF² {alike:.2f}")
+    assert alike > 0.8 if name.startswith("ice") else abs(alike) < 0.3
 
 # %% [markdown] tags=["blur"]
 # *Figure U08.f. The noise of a picture of ice, taken apart. The ice has Thon rings, shot noise has none (it bends because the camera blurs it), the pattern has neither. White dashes: the sum of the three lies on the whole.*
