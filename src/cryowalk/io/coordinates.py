@@ -29,7 +29,7 @@ YAxis = Literal["down", "up"]
 _CSV = {
     "x": ("x", "x_coord", "x-coordinate", "rlncoordinatex"),
     "y": ("y", "y_coord", "y-coordinate", "rlncoordinatey"),
-    "score": ("score", "fom", "rlnautopickfigureofmerit"),
+    "score": ("score", "fom", "rlnautopickfigureofmerit"),  # codespell:ignore fom
 }
 LARGEST = 1e6  # px
 
