@@ -344,7 +344,7 @@ for name in ("ice, through the lens", "shot noise and camera"):
     assert alike > 0.8 if name.startswith("ice") else abs(alike) < 0.3
 
 # %% [markdown] tags=["blur"]
-# *Figure U08.f. The noise of a picture of ice, taken apart. The ice has Thon rings, shot noise has none (it bends because the camera blurs it), the pattern has neither. White dashes: the sum of the three lies on the whole.*
+# *Figure U08.f. The noise of a picture of ice, taken apart. The ice has Thon rings, shot noise has none (behind this camera it stays nearly white), the pattern is smooth. White dashes: the sum of the three lies on the whole.*
 #
 # **Powers add**, because the three know nothing of each other. That is why a power spectrum can be read as a sum, and why CTF programs fit rings *above a background*.
 #
