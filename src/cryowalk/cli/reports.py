@@ -40,10 +40,12 @@ def _scores(directory: Path, names: list[str]) -> list[Any]:
 
 
 def _maps(directory: Path, names: list[str]) -> list[Any]:
-    from cryowalk.io import read_map
+    from cryowalk.io import read_header, read_map
     from cryowalk.view import isosurface, projections, slices
 
-    chosen = [name for name in names if name.endswith(".mrc") and "half" not in name and "mask" not in name]
+    named = [name for name in names if name.endswith(".mrc") and "half" not in name and "mask" not in name]
+    headers = {name: read_header(directory / name) for name in named}
+    chosen = [name for name, header in headers.items() if header.size[2] > 1 and not header.is_stack]
     maps = {Path(name).stem: read_map(directory / name) for name in chosen[:4]}
     if not maps:
         return []
