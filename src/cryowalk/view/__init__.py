@@ -6,6 +6,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Report": "report",
+        "ctf_fit": "ctf",
         "fsc": "curves",
         "guinier": "curves",
         "images": "gallery",

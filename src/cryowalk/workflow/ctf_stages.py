@@ -141,6 +141,10 @@ def _facts(estimate: CtfEstimate, optics: Optics, pixels: Tensor | None, setting
         "resolution": min(estimate.resolution, 999.0),
         "deviation": estimate.deviation,
         "doubts": list(estimate.doubts),
+        "average": {
+            part: [round(value, 5) for value in getattr(estimate.average, part).tolist()]
+            for part in ("frequency", "measured", "model", "agreement")
+        },
     }
     if settings.tilt == "fit" and pixels is not None:
         tilt = estimate_tilt(pixels, optics, estimate, settings)

@@ -7,6 +7,7 @@ from typing import Annotated
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.ctf_estimation.settings import CtfSettings
+from cryowalk.workflow.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,9 @@ def run(files: CtfFiles, settings: CtfSettings, context: Context) -> None:
     with context.job(files, settings) as job:
         found, failures = estimate_ctf_files(job, inputs, settings)
         if len(found):
-            from cryowalk.cli.reports import write_directory_report
+            from cryowalk.cli.ctf_reports import write_ctf_report
 
-            write_directory_report(job.directory, job.manifest)
+            write_ctf_report(job.directory, job.manifest)
             context.say(_summary(files.output, found))
         raise_failures(failures, total=len(inputs.paths), output=files.output)
 
@@ -62,6 +63,13 @@ def _summary(output: Path, found: object) -> str:
     return f"{output / 'micrographs_ctf.star'}: {len(found)} micrographs, {good} good; defocus {mean.min():.0f} to {mean.max():.0f} Å"
 
 
+def draw_again(directory: Path, manifest: Manifest) -> Path:
+    """The path of the report of a finished job, drawn again."""
+    from cryowalk.cli.ctf_reports import write_ctf_report
+
+    return write_ctf_report(directory, manifest)
+
+
 COMMAND = Command(
     name="ctf",
     summary="Estimate the CTF of micrographs.",
@@ -69,4 +77,5 @@ COMMAND = Command(
     files=CtfFiles,
     settings=CtfSettings,
     details="Writes micrographs_ctf.star, which RELION opens, results/*.json and pictures/*.ctf.",
+    report=draw_again,
 )
