@@ -210,7 +210,8 @@ def star(size: int, *, spokes: int, pixel_size: float, outer: float, inner: floa
     radius = torch.hypot(x, y)
     ring = ((outer - radius) / (4 * pixel_size) + 0.5).clamp(0, 1) * ((radius - inner) / (4 * pixel_size) + 0.5).clamp(0, 1)
     picture = torch.cos(spokes * torch.atan2(y, x)) * ring
-    return fourier.low_pass(picture, resolution=2.5 * pixel_size, pixel_size=pixel_size, dimensions=2)
+    smooth: torch.Tensor = fourier.low_pass(picture, resolution=2.5 * pixel_size, pixel_size=pixel_size, dimensions=2)
+    return smooth
 
 
 EXERCISES = (
