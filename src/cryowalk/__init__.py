@@ -33,7 +33,25 @@ _ROOMS = (
     "workflow",
     "course",
 )
-_NOUNS = ("Atoms", "Defocus", "HalfMaps", "ImageStack", "Micrograph", "Movie", "Optics", "ParticleSet", "Pose", "Truth", "Volume")
+_NOUNS = (
+    "Atoms",
+    "Camera",
+    "Defocus",
+    "Gun",
+    "HalfMaps",
+    "ImageStack",
+    "Micrograph",
+    "MicrographSet",
+    "Motion",
+    "Movie",
+    "ObjectiveLens",
+    "Optics",
+    "ParticleSet",
+    "Pose",
+    "TiltSeries",
+    "Truth",
+    "Volume",
+)
 
 __getattr__, __dir__ = lazy_exports(
     __name__,

@@ -1,15 +1,25 @@
-"""The forward path: specimen, scattering, lens, exposure, and simulated data with its truth."""
+"""The forward path: gun, specimen, scattering, lens, camera, and simulated data with its truth."""
 
 from cryowalk.core.lazy import lazy_exports
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "camera": ".",
         "contrast_transfer": "lens",
+        "exit_wave": "scattering",
+        "gun": ".",
         "hinge": "specimen",
+        "image_of_wave": "image_formation",
+        "lens": ".",
+        "limits": ".",
         "potential": "specimen",
+        "prepare_specimens": "simulate.specimens",
         "project": "scattering",
+        "simulate_micrograph": "simulate.micrographs",
+        "simulate_movie": "simulate.movies",
         "simulate_particles": "simulate.particles",
+        "simulate_tilt_series": "simulate.tilt_series",
         "specimen": ".",
     },
 )

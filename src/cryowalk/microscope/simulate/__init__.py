@@ -1,5 +1,14 @@
-"""Simulated data with its truth: particle stacks."""
+"""Simulated data with its truth: particle stacks, micrographs, movies and tilt series."""
 
 from cryowalk.core.lazy import lazy_exports
 
-__getattr__, __dir__ = lazy_exports(__name__, {"simulate_particles": "particles"})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "prepare_specimens": "specimens",
+        "simulate_micrograph": "micrographs",
+        "simulate_movie": "movies",
+        "simulate_particles": "particles",
+        "simulate_tilt_series": "tilt_series",
+    },
+)
