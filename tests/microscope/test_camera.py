@@ -115,6 +115,17 @@ def test_presets_agree_with_relions_curves(name, frequency, value):
     assert response_at(CAMERAS[name].mtf, k).item() == pytest.approx(value, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["k2", "k3", "falcon3ec", "falcon4ec"])
+def test_presets_fall_beyond_nyquist_and_their_noise_does_not(name):
+    k = torch.linspace(0, 1, 400, dtype=torch.float64)
+    camera = CAMERAS[name]
+    for curve in (camera.mtf, camera.dqe):
+        assert (response_at(curve, k).diff() <= 1e-12).all()
+    noise = response_at(noise_transfer(camera), k[k >= 0.5])
+    assert noise.max() / noise.min() < 1.03
+    assert response_at(camera.mtf, k[-1]) < 0.1
+
+
 def test_the_k2_preset_is_the_whole_curve_that_relion_distributes(real_data):
     lines = (real_data / "mtf" / "mtf_k2_300kV.star").read_text().splitlines()
     rows = torch.tensor([[float(number) for number in line.split()] for line in lines if line[:1].isdigit()], dtype=torch.float64)
