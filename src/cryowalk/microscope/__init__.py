@@ -7,6 +7,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "camera": ".",
         "contrast_transfer": "lens",
+        "draw_series": "simulate.tilt_series",
         "exit_wave": "scattering",
         "gun": ".",
         "hinge": "specimen",
@@ -19,7 +20,7 @@ __getattr__, __dir__ = lazy_exports(
         "simulate_micrograph": "simulate.micrographs",
         "simulate_movie": "simulate.movies",
         "simulate_particles": "simulate.particles",
-        "simulate_tilt_series": "simulate.tilt_series",
+        "tilt_images": "simulate.tilt_series",
         "specimen": ".",
     },
 )

@@ -5,10 +5,11 @@ from cryowalk.core.lazy import lazy_exports
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "draw_series": "tilt_series",
         "prepare_specimens": "specimens",
         "simulate_micrograph": "micrographs",
         "simulate_movie": "movies",
         "simulate_particles": "particles",
-        "simulate_tilt_series": "tilt_series",
+        "tilt_images": "tilt_series",
     },
 )
