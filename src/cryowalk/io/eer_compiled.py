@@ -98,8 +98,9 @@ def _electrons(counts, row, column, factor):
     if factor == 1:
         return np.int64(counts[row, column])
     total = np.int64(0)
-    for fine in range(factor * factor):
-        total += counts[row * factor + fine // factor, column * factor + fine % factor]
+    for fine_y in range(factor):
+        for fine_x in range(factor):
+            total += counts[row * factor + fine_y, column * factor + fine_x]
     return total
 
 
@@ -157,15 +158,16 @@ def encode_counts(counts, factor, rows, seed, layout):
             place = row * width + column
             bits = mixed(seed, np.uint64(place))
             start, event = _first(bits, raw), 0
-            for fine in range(factor * factor):
-                for _ in range(counts[row * factor + fine // factor, column * factor + fine % factor]):
-                    random = bits if event == 0 else mixed(bits, np.uint64(event))
-                    x = (fine % factor) * finer_x + (np.int64(random & np.uint64(255)) & (finer_x - 1))
-                    y = (fine // factor) * finer_y + (np.int64((random >> np.uint64(8)) & np.uint64(255)) & (finer_y - 1))
-                    frame = _turn(start, event, raw, total)
-                    _put_event(place - begins[frame], x, y, rows[frame], states[frame], layout)
-                    begins[frame] = place + 1
-                    event += 1
+            for fine_y in range(factor):
+                for fine_x in range(factor):
+                    for _ in range(counts[row * factor + fine_y, column * factor + fine_x]):
+                        random = bits if event == 0 else mixed(bits, np.uint64(event))
+                        x = fine_x * finer_x + (np.int64(random & np.uint64(255)) & (finer_x - 1))
+                        y = fine_y * finer_y + (np.int64((random >> np.uint64(8)) & np.uint64(255)) & (finer_y - 1))
+                        frame = _turn(start, event, raw, total)
+                        _put_event(place - begins[frame], x, y, rows[frame], states[frame], layout)
+                        begins[frame] = place + 1
+                        event += 1
     lengths = np.zeros(raw, np.int64)
     for frame in range(raw):
         lengths[frame] = _finish(height * width - begins[frame], rows[frame], states[frame], layout)

@@ -235,7 +235,7 @@ def _global(series: Sequence[TiltSeries], files: Sequence[Path], path: Path) -> 
         "rlnOpticsGroupName": tuple(group.name for group in optics),
     }
     told = dict.fromkeys(label for one in series for label in one.settings)
-    usual = {"rlnTomoHand": "1", **dict.fromkeys(told, "None")}
+    usual = {**dict.fromkeys(told, "None"), "rlnTomoHand": "1"}
     return columns | {label: tuple(one.settings.get(label, usual[label]) for one in series) for label in usual}
 
 
