@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -236,9 +236,7 @@ def _time(text: str | None) -> float | None:
     """A time in s that later times are larger than, or None."""
     for form in _TIMES if text else ():
         try:
-            return (
-                datetime.strptime(" ".join((text or "").split()), " ".join(form.split())) - datetime(1970, 1, 1)
-            ).total_seconds()
+            return datetime.strptime(" ".join((text or "").split()), " ".join(form.split())).replace(tzinfo=UTC).timestamp()
         except ValueError:
             continue
     return None
