@@ -48,7 +48,7 @@ def simulate_micrograph(
     *,
     generator: torch.Generator,
     settings: MicrographSimulationSettings | None = None,
-    camera: Camera | None = None,
+    camera: Camera | str | None = None,
     name: str = "",
     **choices: Any,
 ) -> tuple[Micrograph, MicrographTruth]:
@@ -65,6 +65,8 @@ def simulate_micrograph(
     InputError
         If a specimen is larger than the field.
     """
+    if isinstance(camera, str):
+        choices["camera"], camera = camera, None
     settings = chosen(settings or MicrographSimulationSettings(), choices)
     optics = tilted_beam(optics, settings)
     instrument = instrument_for(settings, camera)

@@ -16,7 +16,7 @@ sine of its own height, all of them are summed into one sheet each, and the lens
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -173,16 +173,17 @@ def project_particles(scene: Scene, *, canvas: Canvas, view: View | None = None,
             spectra = spectra * _on_slices(reference, view.amplitude)
         heights = None if view.is_flat else place[members, 2]
         for sheet, part in zip(sheets, _parts(spectra, heights, reference=reference, optics=scene.optics), strict=True):
-            add_boxes(sheet, to_real(part, width=reference.box), pixel)
+            add_boxes(sheet, part, pixel)
     return Layers(sheets[0], None if view.is_flat else sheets[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """What the lens does to the two layers of a canvas, on its half spectrum: envelope · sin(χ + …), envelope · cos(χ + …), and the odd phases."""
+    """What the lens does to the two layers of a canvas, on its half spectrum: sin(χ + …), cos(χ + …), the envelope of both, and the odd phases."""
 
     sine: Float[Tensor, "h half"]
     cosine: Float[Tensor, "h half"]
+    envelope: Float[Tensor, "h half"] | None = None
     odd: Complex[Tensor, "h half"] | None = None
 
 
@@ -191,22 +192,39 @@ def transfer_for(
 ) -> Transfer:
     """The lens at this defocus (that of the plane z = 0), float32; one serves all frames of a movie.
 
-    The envelopes of partial coherence vary slowly: they are computed on a coarse grid and interpolated, to 1e-4.
+    The envelopes of partial coherence vary slowly: they are computed on a coarse grid and interpolated, to 1e-4. That of a B-factor is in sine and cosine.
     """
-    size = canvas.size
-    quarter = replace(defocus, phase_shift=defocus.phase_shift + math.pi / 2)
-    sine, cosine = (contrast_transfer(optics, one, size=size).float() for one in (defocus, quarter))
+    both = _with_quarter_turn(defocus.to(torch.float32))
+    sine, cosine = contrast_transfer(optics, both, size=canvas.size)
+    envelope = None
     if gun is not None:
         envelope = _smooth_envelope(canvas, optics, defocus, gun=gun, lens=lens or ObjectiveLens())
-        sine, cosine = sine.mul_(envelope), cosine.mul_(envelope)
     if lens is not None and lens.aperture is not None:
-        passed = aperture(_radius(canvas, like=sine), optics=optics, lens=lens)
-        sine, cosine = sine.mul_(passed), cosine.mul_(passed)
+        passed = aperture(
+            radius_of(*frequency_grid(canvas.size, pixel_size=canvas.pixel_size, like=sine)), optics=optics, lens=lens
+        )
+        envelope = passed if envelope is None else envelope.mul_(passed)
     odd = None
     if has_odd_terms(optics.aberrations):
-        phase = antisymmetric_phase(optics, size=size, device=sine.device)
+        phase = antisymmetric_phase(optics, size=canvas.size, device=sine.device)
         odd = torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
-    return Transfer(sine=sine, cosine=cosine, odd=odd)
+    return Transfer(sine=sine, cosine=cosine, envelope=envelope, odd=odd)
+
+
+def _with_quarter_turn(defocus: Defocus) -> Defocus:
+    """The defocus twice: as it is, and with a quarter of a turn more phase, which makes the sine a cosine."""
+
+    def twice(value: Tensor) -> Tensor:
+        return torch.stack([value, value])
+
+    return Defocus(
+        major=twice(defocus.major),
+        minor=twice(defocus.minor),
+        azimuth=twice(defocus.azimuth),
+        phase_shift=torch.stack([defocus.phase_shift, defocus.phase_shift + math.pi / 2]),
+        b_factor=None if defocus.b_factor is None else twice(defocus.b_factor),
+        scale=None if defocus.scale is None else twice(defocus.scale),
+    )
 
 
 class LayerSpectra(NamedTuple):
@@ -240,8 +258,9 @@ def image_of_spectra(spectra: LayerSpectra, transfer: Transfer, *, canvas: Canva
     total = spectra.in_phase.mul_(transfer.sine)
     if spectra.quadrature is not None:
         total += spectra.quadrature.mul_(transfer.cosine)
-    if transfer.odd is not None:
-        total = total.mul_(transfer.odd)
+    for factor in (transfer.envelope, transfer.odd):
+        if factor is not None:
+            total = total.mul_(factor)
     return filtered_image(total, width=canvas.size[1])
 
 
@@ -257,11 +276,6 @@ def transfer_layers(
     return image_of_spectra(spectra_of(layers), transfer_for(canvas, optics, defocus, gun=gun, lens=lens), canvas=canvas)
 
 
-def _radius(canvas: Canvas, *, like: Tensor) -> Float[Tensor, "h half"]:
-    """|k| on the canvas's half spectrum, 1/Å, as floats."""
-    return radius_of(*frequency_grid(canvas.size, pixel_size=canvas.pixel_size, like=like))
-
-
 def _smooth_envelope(
     canvas: Canvas, optics: Optics, defocus: Defocus, *, gun: Gun, lens: ObjectiveLens
 ) -> Float[Tensor, "h half"]:
@@ -271,16 +285,29 @@ def _smooth_envelope(
     rows, columns = (min(side, max(side // _COARSE, _NODES)) for side in (height, half))
     device = defocus.major.device
     step = 1 / (height * canvas.pixel_size)
-    low, high = -(height // 2) * step, ((height - 1) // 2) * step
-    ky = torch.linspace(low, high, rows, dtype=torch.float64, device=device)[:, None]
     kx = torch.linspace(0, (width // 2) / (width * canvas.pixel_size), columns, dtype=torch.float64, device=device)
+    fine = torch.empty(height, half, device=device)
+    split = (height + 1) // 2  # rows of ky ≥ 0 come first
+    for first, last, low, high in ((0, split, 0, split - 1), (split, height, -(height // 2), -1)):
+        count = min(last - first, max(rows // 2, 2))
+        ky = torch.linspace(low * step, high * step, count, dtype=torch.float64, device=device)[:, None]
+        coarse = _envelope_at(kx, ky, optics, defocus, gun=gun, lens=lens).float()
+        fine[first:last] = torch.nn.functional.interpolate(
+            coarse[None, None], size=(last - first, half), mode="bilinear", align_corners=True
+        )[0, 0]
+    return fine
+
+
+def _envelope_at(
+    kx: Tensor, ky: Tensor, optics: Optics, defocus: Defocus, *, gun: Gun, lens: ObjectiveLens
+) -> Float[Tensor, "rows columns"]:
+    """The coherence envelope at these frequencies; with a tilted beam the mean of those of k and −k, as in `lens.contrast_transfer`."""
     kx, ky = true_frequency(kx, ky, optics=optics)
     image = per_image(defocus)
-    coarse = coherence_envelope(kx, ky, optics=optics, defocus=image, gun=gun, lens=lens)
-    if has_odd_terms(optics.aberrations):  # the envelopes of k and −k differ, as in `lens.contrast_transfer` their mean is taken
-        coarse = (coarse + coherence_envelope(-kx, -ky, optics=optics, defocus=image, gun=gun, lens=lens)) / 2
-    fine = torch.nn.functional.interpolate(coarse[None, None], size=(height, half), mode="bilinear", align_corners=True)[0, 0]
-    return torch.roll(fine, -(height // 2), dims=0)  # rows begin at ky = 0
+    envelope = coherence_envelope(kx, ky, optics=optics, defocus=image, gun=gun, lens=lens)
+    if not has_odd_terms(optics.aberrations):
+        return envelope
+    return (envelope + coherence_envelope(-kx, -ky, optics=optics, defocus=image, gun=gun, lens=lens)) / 2
 
 
 def _batches(scene: Scene) -> Iterator[tuple[FourierVolume, Tensor]]:
@@ -309,20 +336,24 @@ def _on_slices(reference: FourierVolume, amplitude: Callable[[Tensor], Tensor]) 
     return amplitude(radius_of(kx, ky)).to(reference.coefficients.real.dtype)
 
 
-def _parts(spectra: Tensor, heights: Tensor | None, *, reference: FourierVolume, optics: Optics) -> Iterator[Tensor]:
-    """The slices times cos(πλzk²), and, unless they lie flat, times sin(πλzk²): products of short vectors, since k² = kx² + ky²."""
-    if heights is None:
-        yield spectra
-        return
+def _parts(
+    spectra: Tensor, heights: Tensor | None, *, reference: FourierVolume, optics: Optics
+) -> Iterator[Float[Tensor, "n box box"]]:
+    """The images of the slices times cos(πλzk²), and, unless they lie flat, times sin(πλzk²): products of short vectors, since k² = kx² + ky²."""
     box = reference.box
+    if heights is None:
+        yield to_real(spectra, width=box)
+        return
     kx, ky = frequency_grid((box, box), pixel_size=reference.voxel_size, dtype=torch.float64, device=heights.device)
     across = math.pi * optics.wavelength * heights.double()[:, None] * kx**2
     along = math.pi * optics.wavelength * heights.double()[:, None] * ky[:, 0] ** 2
     real = spectra.real.dtype
-    cos_x, sin_x = across.cos().to(real)[:, None, :], across.sin().to(real)[:, None, :]
-    cos_y, sin_y = along.cos().to(real)[:, :, None], along.sin().to(real)[:, :, None]
-    yield spectra * (cos_x * cos_y - sin_x * sin_y)
-    yield spectra * (sin_x * cos_y + cos_x * sin_y)
+    # An even box's origin is moved from pixel 0 to its middle by (−1)^k on each axis, which costs nothing in the short vectors.
+    signs = [1 - 2 * (torch.arange(length, device=heights.device) % 2) if box % 2 == 0 else 1 for length in (box // 2 + 1, box)]
+    cos_x, sin_x = ((wave * signs[0]).to(real)[:, None, :] for wave in (across.cos(), across.sin()))
+    cos_y, sin_y = ((wave * signs[1]).to(real)[:, :, None] for wave in (along.cos(), along.sin()))
+    for factor in (cos_x * cos_y - sin_x * sin_y, sin_x * cos_y + cos_x * sin_y):
+        yield filtered_image(spectra * factor, width=box) if box % 2 == 0 else to_real(spectra * factor, width=box)
 
 
 def add_boxes(sheet: Float[Tensor, "h w"], boxes: Float[Tensor, "n box box"], pixel: Int[Tensor, "n 2"]) -> None:
