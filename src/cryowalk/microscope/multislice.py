@@ -32,6 +32,11 @@ def band_limit(optics: Optics) -> float:
     free space cuts away.
 
     Source: Kirkland, Advanced Computing in Electron Microscopy (2020), sec. 6.8.
+
+    Examples
+    --------
+    >>> 1 / band_limit(Optics(pixel_size=0.5))  # Å
+    1.5
     """
     return 1 / (3 * optics.pixel_size)
 

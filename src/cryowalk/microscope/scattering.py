@@ -74,6 +74,14 @@ def exit_wave(
         If there are no slices, or they differ in shape.
 
     Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 5 and 6; DeRosier, Ultramicroscopy 81, 83 (2000).
+
+    Examples
+    --------
+    A slice of 100 V Å turns the wave by 0.065 rad at 300 kV:
+
+    >>> wave = exit_wave(torch.full((1, 4, 4), 100.0), optics=Optics(pixel_size=1.0, amplitude_contrast=0.0), slice_thickness=5.0)
+    >>> round(torch.angle(wave)[0, 0].item(), 3)
+    0.065
     """
     require_positive("slice thickness", slice_thickness, unit="Å")
     require_positive("pixel size", optics.pixel_size, unit="Å")
