@@ -13,6 +13,7 @@ from cryowalk.fourier.grids import (
     frequency_grid,
     frequency_radius,
     friedel_weights,
+    full_frequency_grid,
     require_size,
     shell_index,
 )
@@ -30,6 +31,13 @@ def test_frequencies_are_numpys(size):
     radius = frequency_radius(size, pixel_size=1.4, dtype=torch.float64)
     assert radius.shape == (*size[:-1], size[-1] // 2 + 1)
     torch.testing.assert_close(radius**2, sum(k**2 for k in grid) + torch.zeros_like(radius))
+
+
+@pytest.mark.parametrize("size", [(8, 9), (9, 8), (1, 2)])
+def test_frequencies_of_the_full_spectrum_are_numpys(size):
+    kx, ky = full_frequency_grid(size, pixel_size=1.4, dtype=torch.float64)
+    np.testing.assert_allclose(kx.numpy(), np.fft.fftfreq(size[1], 1.4))
+    np.testing.assert_allclose(ky.numpy(), np.fft.fftfreq(size[0], 1.4)[:, None])
 
 
 def test_azimuth_runs_from_x_to_y():

@@ -366,6 +366,8 @@ def test_hostile_slices_are_refused(method):
         exit_wave([torch.zeros(4, 4), torch.zeros(4, 5)], optics=OPTICS, slice_thickness=1.0, method=method)
     with pytest.raises(ShapeError, match="one shape"):
         exit_wave(torch.zeros(4, 4), optics=OPTICS, slice_thickness=1.0, method=method)
+    with pytest.raises(UsageError, match="potentials"):
+        exit_wave(torch.zeros(2, 4, 4, dtype=torch.int64), optics=OPTICS, slice_thickness=1.0, method=method)
     for thickness in (0.0, -3.0, math.nan):
         with pytest.raises(UsageError, match="slice thickness"):
             exit_wave(torch.zeros(1, 4, 4), optics=OPTICS, slice_thickness=thickness, method=method)

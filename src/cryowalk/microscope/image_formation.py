@@ -86,7 +86,7 @@ def image_of_wave(
     the defocus act likewise, on all but the unscattered beam. The axes of the defocus broadcast with those of the wave, and what the lens moves
     across one border enters at the other.
 
-    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), sec. 5.4; Reimer & Kohl, Transmission Electron Microscopy (2008), sec. 6.4.
+    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 5; Reimer & Kohl, Transmission Electron Microscopy (2008), sec. 6.4.
     """
     size = (wave.shape[-2], wave.shape[-1])
     transfer = wave_transfer(optics, defocus, size=size, gun=gun, lens=lens).to(wave)

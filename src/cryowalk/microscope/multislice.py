@@ -31,7 +31,7 @@ def band_limit(optics: Optics) -> float:
     A product of two functions with this limit reaches 4/3 of Nyquist and folds back onto what lies beyond the limit, which the next step of
     free space cuts away.
 
-    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), sec. 6.8.
+    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 6.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def transmission(potential: Tensor, *, optics: Optics) -> Complex[Tensor, "*batc
 
     A complex v is a potential with absorption: its imaginary part W damps the wave by exp(−σₑ W) besides.
 
-    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), eq. 5.25, for Q = 0.
+    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 5, for Q = 0.
     """
     strength = phase_strength(optics)
     if potential.is_complex():
@@ -65,7 +65,7 @@ def propagate(wave: Complex[Tensor, "*batch h w"], *, optics: Optics, distance: 
 
     The paraxial (Fresnel) propagator, without loss; what leaves on one side enters on the other.
 
-    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), eq. 6.65.
+    Source: Kirkland, Advanced Computing in Electron Microscopy (2020), ch. 6.
     """
     spectrum = filtering_transform(wave, direction="forward")
     size = (wave.shape[-2], wave.shape[-1])

@@ -69,7 +69,7 @@ def exit_wave(
     Raises
     ------
     UsageError
-        If there is no such method, or the thickness, the pixel size or the amplitude contrast cannot be meant.
+        If there is no such method, or the thickness, the pixel size, the amplitude contrast or whole numbers as potentials cannot be meant.
     ShapeError
         If there are no slices, or they differ in shape.
 
@@ -108,6 +108,8 @@ def _checked(slices: Iterable[Tensor]) -> Iterator[Tensor]:
                 f"slices must be images of one shape: got {tuple(potential.shape)} after {tuple(first.shape)}",
                 expected="[*batch, slices, h, w], or one [*batch, h, w] after the other",
             )
+        if not (potential.is_floating_point() or potential.is_complex()):
+            raise UsageError(f"slices hold potentials in V Å, real or complex: got {potential.dtype}", fix="slices.float()")
         yield potential
     if first is None:
         raise no_slices()
