@@ -348,3 +348,13 @@ def test_header_statistics_are_those_of_all_values(tmp_path):
     header = read_header(tmp_path / "a.mrc")
     found = (header.minimum, header.maximum, header.mean, header.rms)
     np.testing.assert_allclose(found, (array.min(), array.max(), array.mean(), array.std()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [640, 896, 1152, 1408])
+def test_a_width_whose_bytes_begin_like_a_pickle_is_no_pickle(tmp_path, width):
+    array = np.arange(3 * width, dtype=np.float32).reshape(3, width)
+    write_array(array, tmp_path / "wide.mrc", voxel_size=1.1, kind="images")
+    assert np.array_equal(read_array(tmp_path / "wide.mrc")[0], array)
+    (tmp_path / "not.mrc").write_bytes(pickle.dumps(array.tolist()) + bytes(2000))
+    with pytest.raises(InputError, match="pickle"):
+        read_array(tmp_path / "not.mrc")

@@ -35,6 +35,10 @@ def foreign_kind(start: bytes) -> str:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!doctype")):
         return "an XML file" if text.startswith(b"<?xml") else "an HTML page (the error page of a download?)"
+    if (
+        start[:1] == b"\x80" and start[2:4] == b"\0\0"
+    ):  # an MRC file 640, 896, 1152 or 1408 px wide; a pickle goes on with an instruction
+        return ""
     return next((words for magic, words in _FOREIGN if start.startswith(magic)), "")
 
 
