@@ -7,6 +7,7 @@ parts ½(1 + sinc λtk²) and ½(1 − sinc λtk²) of the power, which is what 
 McMullan, Vinothkumar & Henderson, Ultramicroscopy 158, 26 (2015); Tichelaar, Hagen, Gorelik, Xue & Mahamid, Ultramicroscopy 216, 113023 (2020).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.data.optics import Optics
-from cryowalk.fourier.grids import frequency_grid
-from cryowalk.fourier.transform import filtering_half_spectrum
+from cryowalk.fourier.grids import frequency_grid, radius_of
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
 from cryowalk.microscope.delivery import IceThickness, thickness_map
 from cryowalk.microscope.ice import evolve_ice, projected_ice
 from cryowalk.microscope.simulate.scene import Canvas, LayerSpectra
@@ -78,6 +79,16 @@ def with_grain(spectra: LayerSpectra, grain: Grain, *, canvas: Canvas, thickness
     in_phase = spectra.in_phase.add_(first.mul_(torch.sqrt((1 + correlation) / 2)))
     second = filtering_half_spectrum(grain.second).mul_(torch.sqrt((1 - correlation).clamp_min(0) / 2))
     return LayerSpectra(in_phase, spectra.quadrature.add_(second))
+
+
+def stirred(grain: Grain, canvas: Canvas, *, amplitude: Callable[[Tensor], Tensor]) -> Grain:
+    """The grain with its spectrum multiplied by a function of spatial frequency (1/Å): what an exposure's sum leaves of ice that moves."""
+    factor = amplitude(radius_of(*frequency_grid(canvas.size, pixel_size=canvas.pixel_size, like=grain.first)))
+
+    def filtered(field: Tensor) -> Tensor:
+        return filtered_image(filtering_half_spectrum(field).mul_(factor), width=canvas.size[1])
+
+    return Grain(filtered(grain.first), None if grain.second is None else filtered(grain.second))
 
 
 def _depth_correlation(thickness: IceThickness, canvas: Canvas, optics: Optics, *, like: Tensor) -> Float[Tensor, "h half"]:

@@ -13,6 +13,8 @@ from cryowalk.data.optics import Optics
 from cryowalk.microscope import damage
 from cryowalk.microscope.camera import CAMERAS
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
+from cryowalk.microscope.settings import ParticleSimulationSettings
+from cryowalk.microscope.simulate.recording import ice_left
 
 Filter: TypeAlias = Callable[[Tensor], Tensor]
 """A function of spatial frequency, 1/Å, that gives factors on amplitudes."""
@@ -70,3 +72,9 @@ def fading(settings: MicrographSimulationSettings, *, voltage_kv: float) -> Filt
         return damage.attenuation(frequency, dose_before=2 * before, dose=2 * dose, voltage_kv=voltage_kv).sqrt()
 
     return left
+
+
+def stirring(settings: MicrographSimulationSettings, *, voltage_kv: float) -> Filter:
+    """What the exposure's sum leaves of the amplitudes of ice, which the beam stirs while it is taken (`recording.ice_left`)."""
+    exposure = ParticleSimulationSettings(dose=settings.dose, damage=settings.damage)
+    return lambda frequency: ice_left(frequency, exposure, voltage_kv=voltage_kv)

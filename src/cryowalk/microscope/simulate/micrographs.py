@@ -20,9 +20,9 @@ from cryowalk.microscope.delivery import IceThickness, mean_thickness, thickness
 from cryowalk.microscope.detector_curves import is_flat
 from cryowalk.microscope.exposure import electrons_per_pixel
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
-from cryowalk.microscope.simulate.background import Grain, canvas_thickness, draw_grain, is_even, with_grain
+from cryowalk.microscope.simulate.background import Grain, canvas_thickness, draw_grain, is_even, stirred, with_grain
 from cryowalk.microscope.simulate.drawing import Drawing, draw, film_on_canvas, particle_defocus, sheets
-from cryowalk.microscope.simulate.instrument import Instrument, fading, instrument_for, tilted_beam
+from cryowalk.microscope.simulate.instrument import Instrument, fading, instrument_for, stirring, tilted_beam
 from cryowalk.microscope.simulate.scene import (
     Canvas,
     Layers,
@@ -103,8 +103,10 @@ def expected_electrons(
     The scattering model of the settings: "projection" is the weak-phase limit with every particle's own defocus (see `scene`), the others go by slices (see `slabs`).
     """
     amplitude = fading(settings, voltage_kv=drawing.scene.optics.voltage_kv)
-    grain = ice_of(drawing, settings)
     if settings.scattering == "projection":
+        grain = ice_of(drawing, settings)
+        if grain is not None:
+            grain = stirred(grain, drawing.canvas, amplitude=stirring(settings, voltage_kv=drawing.scene.optics.voltage_kv))
         transfer = transfer_for(drawing.canvas, drawing.scene.optics, drawing.defocus, gun=instrument.gun, lens=instrument.lens)
         image = weak_image(drawing, settings, transfer=transfer, view=View(amplitude=amplitude), grain=grain)
         intensity = image.mul_(-2 * interaction_constant(drawing.scene.optics.voltage_kv)).add_(1)

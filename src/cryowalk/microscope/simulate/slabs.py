@@ -20,9 +20,9 @@ from cryowalk.microscope.ice import ice_slice
 from cryowalk.microscope.image_formation import image_of_wave
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
 from cryowalk.microscope.scattering import Scattering, exit_wave, slices_of_volume
-from cryowalk.microscope.simulate.background import canvas_thickness, draw_grain
+from cryowalk.microscope.simulate.background import Grain, canvas_thickness, draw_grain, stirred
 from cryowalk.microscope.simulate.drawing import Drawing, sheets
-from cryowalk.microscope.simulate.instrument import Filter, Instrument
+from cryowalk.microscope.simulate.instrument import Filter, Instrument, stirring
 from cryowalk.microscope.simulate.scene import Canvas, Scene, View, add_boxes, project_particles, whole_pixels
 
 
@@ -72,7 +72,8 @@ def flat_slices(drawing: Drawing, settings: MicrographSimulationSettings, amplit
     total = project_particles(scene, canvas=canvas, view=View(amplitude=amplitude, is_flat=True)).in_phase
     if settings.ice != "smooth":
         source = drawing.streams.generator("ice", device=total.device)
-        total += draw_grain(canvas, thickness=drawing.thickness, optics=scene.optics, generator=source).first
+        grain = draw_grain(canvas, thickness=drawing.thickness, optics=scene.optics, generator=source)
+        total += stirred(grain, canvas, amplitude=stirring(settings, voltage_kv=scene.optics.voltage_kv)).first
     for sheet, _ in sheets(drawing):
         total += sheet
     yield total
@@ -87,6 +88,7 @@ def thick_slices(
     volumes = [faded(volume, amplitude) for volume in scene.specimens.volumes]
     depth = canvas_thickness(drawing.thickness, canvas, device=device)
     source = drawing.streams.generator("ice", device=device)
+    left = stirring(settings, voltage_kv=scene.optics.voltage_kv)
     layers = [(sheet, slab_number(slab, height)) for sheet, height in sheets(drawing)]
     first, last = cut_slices(scene, slab)
     held: dict[int, Tensor] = {}
@@ -101,9 +103,10 @@ def thick_slices(
             if number == int(last[particle]):
                 del held[particle]
         if settings.ice != "smooth":
-            total += ice_slice(
+            ice = ice_slice(
                 canvas.size, pixel_size=canvas.pixel_size, interval=slab.interval(number), thickness=depth, generator=source
             )
+            total += stirred(Grain(ice, None), canvas, amplitude=left).first
         for sheet, place in layers:
             if place == number:
                 total += sheet
