@@ -87,6 +87,7 @@ ENTRY = Entry(words=("fake",), summary="Add up numbers.", module="fake", panel="
 
 def install() -> None:
     entry_point._whole = lambda _: (command_function(COMMAND), same_name(COMMAND))
+    entry_point.load_command = lambda _: COMMAND
     entry_point.REGISTRY = (*entry_point.REGISTRY, ENTRY)
     entry_point.entry_for = lambda words: ENTRY if words[:1] == ["fake"] else None
 

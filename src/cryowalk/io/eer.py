@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryowalk.core.errors import InputError, UsageError, printable
+from cryowalk.io.eer_status import CUT_OFF, OVERRUN
 from cryowalk.io.mrc_header import decimal
 from cryowalk.io.opening import open_file
 from cryowalk.io.tiff import open_tiff, require_places
@@ -27,7 +28,6 @@ from cryowalk.io.tiff import open_tiff, require_places
 EER_ENDINGS = {".eer", ".ecc"}
 METADATA_TAG = 65001
 FRAMES_ITEM = "cryowalkRawFramesPerFrame"
-OVERRUN, CUT_OFF = -1, -2  # what went wrong while a frame was decoded
 SPARE = 8  # zero bytes after a frame, so that bits may be fetched beyond its end
 LONGEST_METADATA = 2**24  # bytes of XML; more is no list of settings
 _ANGSTROM_PER_METRE = 1e10

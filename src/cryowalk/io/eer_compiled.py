@@ -14,7 +14,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from cryowalk.io.eer import CUT_OFF, OVERRUN
+from cryowalk.io.eer_status import CUT_OFF, OVERRUN
 
 _MIX_1, _MIX_2, _MIX_3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
