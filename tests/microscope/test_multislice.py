@@ -1,6 +1,7 @@
 """Scattering models: closed forms of free space and of two planes, their limits, and the power that multislice keeps account of."""
 
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -323,6 +324,24 @@ def test_slices_may_come_one_by_one_and_in_batches(method, dtype, generator):
     torch.testing.assert_close(streamed, together)
     torch.testing.assert_close(singles, together)
     assert torch.equal(slices, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", METHODS)
+def test_few_slices_are_held_at_a_time(method, dtype):
+    alive, most = weakref.WeakSet(), 0
+
+    def slices():
+        nonlocal most
+        for _ in range(12):
+            one = torch.zeros(8, 9, dtype=dtype)
+            alive.add(one)
+            most = max(most, len(alive))
+            yield one
+            del one
+
+    exit_wave(slices(), optics=OPTICS, slice_thickness=3.0, method=method)
+    assert most <= 4
 
 
 @pytest.mark.parametrize("method", METHODS)
