@@ -122,15 +122,7 @@ def read_truth(path: str | Path) -> Truth:
     single = StarBlock(name="truth", columns={label: (text,) for label, text in values.items()})
     parts |= {part: float(numbers(single, label, path=path)[0]) for label, part in SINGLE_NUMBERS.items() if label in values}
     if "particles" in star:
-        table = star["particles"]
-        parts["pose"] = table_pose(table, torch.ones(len(table), dtype=torch.float64), path, set())
-        parts["defocus"] = table_defocus(table, path, set())
-        if CLASS_NUMBER in table.columns:
-            parts["class_number"] = torch.from_numpy(integers(table, CLASS_NUMBER, path=path))
-        if CONFORMATION in table.columns:
-            parts["conformation"] = torch.from_numpy(numbers(table, CONFORMATION, path=path))
-        if JUNK in table.columns:
-            parts["junk"] = torch.from_numpy(integers(table, JUNK, path=path))
+        parts |= _of_particles(star["particles"], path)
     if "noise" in star:
         parts["noise_power"] = torch.from_numpy(np.array(numbers(star["noise"], "cryowalkNoisePower", path=path, low=0.0)))
     readers: dict[str, Any] = {"volume": read_map, "atoms": read_atoms}
@@ -142,3 +134,18 @@ def read_truth(path: str | Path) -> Truth:
         if all(file.is_file() for file in files):
             parts["class_volumes"] = tuple(read_map(file) for file in files)
     return Truth(**parts)
+
+
+def _of_particles(table: StarBlock, path: Path) -> dict[str, Any]:
+    """The parts of the truth that are one row a particle."""
+    parts: dict[str, Any] = {
+        "pose": table_pose(table, torch.ones(len(table), dtype=torch.float64), path, set()),
+        "defocus": table_defocus(table, path, set()),
+    }
+    if CLASS_NUMBER in table.columns:
+        parts["class_number"] = torch.from_numpy(integers(table, CLASS_NUMBER, path=path))
+    if CONFORMATION in table.columns:
+        parts["conformation"] = torch.from_numpy(numbers(table, CONFORMATION, path=path))
+    if JUNK in table.columns:
+        parts["junk"] = torch.from_numpy(integers(table, JUNK, path=path))
+    return parts
