@@ -1,33 +1,54 @@
-"""Aligned sums of a movie: plain, weighted by dose, and of odd and even frames."""
+"""Aligned sums of a movie: plain, weighted by dose, and of odd and even frames.
+
+A frame's weight is the one before times q(k) = exp(−d / 2N_c(k)), d the dose of a frame: taken from the last frame to the first, the weighted sum is
+S ← q S + F_f (Horner's rule), exact at every frequency and one product a frame.
+"""
 
 import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.errors import UsageError
 from cryowalk.core.execution import ImageSource, Progress, SilentProgress
 from cryowalk.data.motion import Motion
-from cryowalk.fourier.grids import frequency_grid
-from cryowalk.fourier.transform import to_fourier, to_real
-from cryowalk.microscope.damage import dose_weights
+from cryowalk.fourier.grids import frequency_grid, frequency_radius
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
+from cryowalk.microscope.damage import exposure_filter
 from cryowalk.motion.settings import AlignmentSettings
 from cryowalk.numerics.warping import Interpolation, warp
 
 _LEAST_TRANSFER = 0.3  # of the interpolation, below which it is not divided out
-_RINGS = 1024  # frequencies at which dose weights are computed; they are smooth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectedSums:
-    """Sums of a movie's aligned frames, in the frames' unit; `weighted` by dose where that was asked for. `odd` has frames 1, 3, …, counted from 1."""
+    """Sums of a movie's aligned frames, in the frames' unit; `weighted` by dose where that was asked for.
 
-    plain: Float[Tensor, "h w"]
-    odd: Float[Tensor, "h w"]
-    even: Float[Tensor, "h w"]
+    `halves` are the sums of odd and even frames as they were read, `transfer` what reading between pixels left of each frequency; `plain`, `odd` (frames 1,
+    3, …, counted from 1) and `even` are made of them when they are asked for.
+    """
+
+    halves: tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]
+    transfer: Float[Tensor, "h half"]
     weighted: Float[Tensor, "h w"] | None = None
+
+    @property
+    def plain(self) -> Float[Tensor, "h w"]:
+        """The sum of all frames."""
+        return _restored(self.halves[0] + self.halves[1], self.transfer)
+
+    @property
+    def odd(self) -> Float[Tensor, "h w"]:
+        """The sum of frames 1, 3, 5 and so on."""
+        return _restored(self.halves[0], self.transfer)
+
+    @property
+    def even(self) -> Float[Tensor, "h w"]:
+        """The sum of frames 2, 4, 6 and so on."""
+        return _restored(self.halves[1], self.transfer)
 
 
 def correct_motion(
@@ -39,10 +60,10 @@ def correct_motion(
     voltage_kv: float = 300.0,
     progress: Progress | None = None,
 ) -> CorrectedSums:
-    """The sums of the frames, each read where the specimen has moved to; one frame is held at a time.
+    """The sums of the frames, each read where the specimen has moved to; frames are read once, from the last to the first.
 
     What interpolation takes from high frequencies on average is given back to all sums. Dose weights exp(−N/2N_c(k)), N the dose at the frame's end,
-    are renormalised by √Σw², so that noise stays as white as it was.
+    are renormalised by √Σw², so that noise stays as white as it was; a dose before the movie is common to all frames and cancels.
 
     Raises
     ------
@@ -52,30 +73,61 @@ def correct_motion(
     Source: Grant & Grigorieff, eLife 4, e06980 (2015), for the weights.
     """
     progress = progress or SilentProgress()
-    count = frames.count
+    count, size = frames.count, frames.image_shape
     if motion.global_displacement.shape[0] != count:
         raise UsageError(f"the motion has {motion.global_displacement.shape[0]} frames, the movie {count}")
-    is_weighted = settings.dose_weighting == "yes"
-    if is_weighted and settings.dose_per_frame is None:
-        raise UsageError("dose weighting needs the dose of a frame", fix="state --dose-per-frame (e⁻/Å²), or --dose-weighting no")
-    size = frames.image_shape
+    decay = _decay(settings, size, pixel_size=pixel_size, voltage_kv=voltage_kv)
+    loss: Tensor | None = None
     halves: list[Tensor | None] = [None, None]
     spectrum: Tensor | None = None
-    lookup = _ring_lookup(size) if is_weighted else None
-    weights = _weights(settings, frames=count, pixel_size=pixel_size, voltage_kv=voltage_kv) if is_weighted else None
-    for index in range(count):
+    for index in reversed(range(count)):
         frame = frames.read([index])[0].float()
         moved = warp(frame, pixel_coefficients(motion, index, pixel_size), interpolation=settings.interpolation)
         half = halves[index % 2]
         halves[index % 2] = moved if half is None else half.add_(moved)
-        if weights is not None and lookup is not None:
-            weighted = to_fourier(moved) * weights[index].to(moved)[lookup.to(moved.device)]
-            spectrum = weighted if spectrum is None else spectrum.add_(weighted)
+        if decay is not None:
+            loss = torch.exp(-decay).to(moved) if loss is None else loss
+            part = filtering_half_spectrum(moved)
+            spectrum = part if spectrum is None else spectrum.mul_(loss).add_(part)
         progress.advance()
-    transfer = interpolation_transfer(size, settings.interpolation).to(frame)
-    odd, even = (_restored(half, transfer) if half is not None else torch.zeros(size) for half in halves)
-    weighted_sum = None if spectrum is None else to_real(spectrum / transfer, width=size[1])
-    return CorrectedSums(plain=odd + even, odd=odd, even=even, weighted=weighted_sum)
+    first, second = (torch.zeros_like(moved) if half is None else half for half in halves)
+    transfer = interpolation_transfer(size, settings.interpolation).to(moved)
+    weighted = None
+    if spectrum is not None and decay is not None:
+        spectrum.div_(transfer).div_(_norm(decay, frames=count).to(moved))
+        weighted = filtered_image(spectrum, width=size[1])
+    return CorrectedSums(halves=(first, second), transfer=transfer, weighted=weighted)
+
+
+def dose_for_weighting(settings: AlignmentSettings) -> float | None:
+    """The dose of a frame by which the sum is to be weighted, e⁻/Å²; None where it is not to be.
+
+    Raises
+    ------
+    UsageError
+        If weighting is asked for and the dose is not known.
+    """
+    dose = settings.dose_per_frame
+    if settings.dose_weighting == "yes" and dose is None:
+        raise UsageError("dose weighting needs the dose of a frame", fix="state --dose-per-frame (e⁻/Å²), or --dose-weighting no")
+    return None if settings.dose_weighting == "no" else dose
+
+
+def _decay(
+    settings: AlignmentSettings, size: tuple[int, int], *, pixel_size: float, voltage_kv: float
+) -> Float[Tensor, "h half"] | None:
+    """What the logarithm of each amplitude loses from frame to frame, d / 2N_c with d the dose of a frame; None without weighting."""
+    dose = dose_for_weighting(settings)
+    if dose is None:
+        return None
+    radius = frequency_radius(size, pixel_size=pixel_size, dtype=torch.float64)
+    return -torch.log(exposure_filter(radius, dose=dose, voltage_kv=voltage_kv))
+
+
+def _norm(decay: Float[Tensor, "h half"], *, frames: int) -> Float[Tensor, "h half"]:
+    """√Σ q^{2f} over the frames, q = e^{−decay}."""
+    safe = decay.clamp_min(1e-12)  # k = 0, where nothing decays
+    return torch.sqrt(torch.expm1(-2 * frames * safe) / torch.expm1(-2 * safe))
 
 
 def pixel_coefficients(motion: Motion, frame: int, pixel_size: float) -> Float[Tensor, "2 6"]:
@@ -87,7 +139,7 @@ def pixel_coefficients(motion: Motion, frame: int, pixel_size: float) -> Float[T
 
 def interpolation_transfer(size: tuple[int, int], interpolation: Interpolation) -> Float[Tensor, "h half"]:
     """The mean transfer of the interpolation on the half spectrum: the transform of its kernel, not below 0.3."""
-    ky, kx = (component[0] if component.ndim > 1 and component.shape[0] == 1 else component for component in _cycles(size))
+    ky, kx = _cycles(size)
     along_x, along_y = _kernel_transform(kx, interpolation), _kernel_transform(ky, interpolation)
     return (along_y[:, None] * along_x).clamp_min(_LEAST_TRANSFER)
 
@@ -113,23 +165,6 @@ def _kernel_transform(frequency: Float[Tensor, " n"], interpolation: Interpolati
     return torch.where(frequency.abs() < 1e-3, torch.ones_like(value), value)
 
 
-def _restored(total: Tensor, transfer: Tensor) -> Tensor:
-    return to_real(to_fourier(total) / transfer, width=total.shape[-1])
-
-
-def _ring_lookup(size: tuple[int, int]) -> Tensor:
-    """For each coefficient the entry of a table of frequencies 0 … 0.75 / pixel size."""
-    ky, kx = _cycles(size)
-    radius = torch.hypot(kx, ky[:, None])
-    return (radius / 0.75 * (_RINGS - 1)).round().long().clamp(0, _RINGS - 1)
-
-
-def _weights(settings: AlignmentSettings, *, frames: int, pixel_size: float, voltage_kv: float) -> Float[Tensor, "frames rings"]:
-    frequency = torch.arange(_RINGS, dtype=torch.float64) / (_RINGS - 1) * 0.75 / pixel_size
-    return dose_weights(
-        frequency,
-        frames=frames,
-        dose_per_frame=settings.dose_per_frame or 1.0,
-        dose_before=settings.dose_before,
-        voltage_kv=voltage_kv,
-    )
+def _restored(total: Float[Tensor, "h w"], transfer: Float[Tensor, "h half"]) -> Float[Tensor, "h w"]:
+    spectrum: Complex[Tensor, "h half"] = filtering_half_spectrum(total)
+    return filtered_image(spectrum / transfer, width=total.shape[-1])

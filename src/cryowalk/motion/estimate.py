@@ -28,12 +28,13 @@ class MotionEstimate:
 
     `precision` is the standard error of a frame's displacement of the whole field along an axis, Å, from the curvature of the likelihood. `early` and
     `late` are lengths of the track up to 4 e⁻/Å² and after, Å (all of it late where the dose is not known). `contrast` is how far a frame's agreement with the
-    sum of the others rises above noise, in standard deviations. `doubts` says in words what is wrong.
+    sum of the others rises above noise, in standard deviations, and `contrast_before` the same before they were aligned. `doubts` says in words what is wrong.
     """
 
     motion: Motion
     precision: Float[Tensor, " frames"]
     contrast: float
+    contrast_before: float
     early: float
     late: float
     doubts: tuple[str, ...] = ()
@@ -58,14 +59,14 @@ def estimate_motion(
     Raises
     ------
     ShapeError
-        If there are fewer than two frames, or patches are too small.
+        If there are fewer than two frames.
     InputError
         If a frame is blank or holds values that are not finite numbers.
     UsageError
         If a setting cannot be meant.
     """
     require_positive("pixel size", pixel_size, unit="Å")
-    _check(settings, frames, pixel_size)
+    patches = _fitting_patches(settings, frames, pixel_size)
     working = working_frames(
         frames, pixel_size=pixel_size, finest=settings.finest_resolution, progress=progress or SilentProgress()
     )
@@ -88,11 +89,11 @@ def estimate_motion(
     is_seen = contrast > max(_LEAST_CONTRAST, still)
     if not is_seen:
         whole = torch.zeros_like(whole)
-    elif settings.patches != (1, 1):
+    elif patches != (1, 1):
         whole, local = align_locally(
             working,
             whole,
-            patches=settings.patches,
+            patches=patches,
             b_factor=settings.b_factor,
             coarsest=_COARSEST,
             acceleration=settings.acceleration,
@@ -109,25 +110,27 @@ def estimate_motion(
         motion=motion,
         precision=precision,
         contrast=contrast,
+        contrast_before=still,
         early=early,
         late=late,
-        doubts=tuple(_doubts(whole, precision, settings, is_seen=is_seen)),
+        doubts=tuple(_doubts(whole, precision, settings, is_seen=is_seen)) + _fewer(patches, settings),
     )
 
 
-def _check(settings: AlignmentSettings, frames: ImageSource, pixel_size: float) -> None:
+def _fitting_patches(settings: AlignmentSettings, frames: ImageSource, pixel_size: float) -> tuple[int, int]:
+    """The patches asked for, fewer where they would be smaller than what can be aligned."""
     if frames.count < 2:
         raise ShapeError(f"the movie has {frames.count} frame", expected="at least two frames to align")
     if min(settings.patches) < 1:
         raise UsageError(f"there is at least one patch: got {settings.patches[0]} × {settings.patches[1]}")
-    sides = [length * pixel_size / number for length, number in zip(frames.image_shape[::-1], settings.patches, strict=True)]
-    if settings.patches != (1, 1) and min(sides) < _SMALLEST_FIELD:
-        fitting = tuple(max(1, int(length * pixel_size / _SMALLEST_FIELD)) for length in frames.image_shape[::-1])
-        raise UsageError(
-            f"patches of {sides[0]:.0f} × {sides[1]:.0f} Å are too small to be aligned",
-            expected=f"a side of at least {_SMALLEST_FIELD:g} Å",
-            fix=f"use at most {fitting[0]} × {fitting[1]} patches",
-        )
+    most = [max(1, int(length * pixel_size / _SMALLEST_FIELD)) for length in frames.image_shape[::-1]]
+    return min(settings.patches[0], most[0]), min(settings.patches[1], most[1])
+
+
+def _fewer(patches: tuple[int, int], settings: AlignmentSettings) -> tuple[str, ...]:
+    if patches == settings.patches:
+        return ()
+    return (f"{patches[0]} × {patches[1]} patches were aligned: smaller ones than {_SMALLEST_FIELD:g} Å hold too few electrons",)
 
 
 def _lengths(track: Float[Tensor, "frames 2"], settings: AlignmentSettings) -> tuple[float, float]:

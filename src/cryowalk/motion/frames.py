@@ -16,6 +16,54 @@ from cryowalk.fourier.transform import to_fourier, to_real
 _SPREAD = 8.0  # robust standard deviations beyond which a pixel of the sum is a flaw
 _SURROUNDINGS = 5  # pixels a side, from which a flawed pixel is filled
 _DEAD_FRAME = 0.2  # of the median frame's mean, below which a frame is blank
+_SAMPLE = 2**20  # pixels from which a level and its spread are found
+_HELD_BYTES = 2**32  # of frames that are kept while a movie is worked on
+
+
+class HeldFrames:
+    """Frames of another source on a device, each read and unpacked once and kept there, counts as bytes, as long as they fit."""
+
+    def __init__(self, source: ImageSource, *, device: torch.device | str = "cpu", limit: int = _HELD_BYTES) -> None:
+        self._source = source
+        self._device = torch.device(device)
+        self._left = limit
+        self._kept: dict[int, Tensor] = {}
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return self._source.count
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self._source.image_shape
+
+    def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
+        """These frames, the caller's to change."""
+        if len(indices) == 1:
+            return self._one(indices[0])[None]
+        return torch.stack([self._one(index) for index in indices])
+
+    def _one(self, index: int) -> Float[Tensor, "h w"]:
+        if index in self._kept:
+            return self._kept[index].to(torch.float32, copy=True)
+        frame = self._source.read([index])[0].to(self._device)
+        compact = _compact(frame)
+        size = compact.numel() * compact.element_size()
+        if size <= self._left:
+            self._left -= size
+            self._kept[index] = compact.clone() if compact is frame else compact
+        return frame
+
+
+def _compact(frame: Float[Tensor, "h w"]) -> Tensor:
+    """The frame in bytes where that loses nothing."""
+    low, high = torch.aminmax(frame)
+    if not (low >= 0 and high <= 255):
+        return frame
+    counts = frame.to(torch.uint8)
+    return counts if torch.equal(counts.to(frame), frame) else frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +89,27 @@ class CorrectedFrames:
         frames = self.source.read(indices)
         if self.gain is not None:
             frames = frames * self.gain.to(frames)
-        if self.flaws is None or not bool(self.flaws.any()):
+        if self.flaws is None:
             return frames
-        sound = (~self.flaws).to(frames)
-        near, share = _surroundings(frames * sound), _surroundings(sound[None]).clamp_min(1e-6)
-        return torch.where(self.flaws.to(frames.device), near / share, frames)
+        return filled(frames, self.flaws.to(frames.device))
 
 
-def _surroundings(images: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-    """The mean over the square about each pixel."""
-    return torch.nn.functional.avg_pool2d(images[:, None], _SURROUNDINGS, stride=1, padding=_SURROUNDINGS // 2)[:, 0]
+def filled(frames: Float[Tensor, "n h w"], flaws: Bool[Tensor, "h w"]) -> Float[Tensor, "n h w"]:
+    """The frames with each flawed pixel replaced by the mean of the sound ones among the 24 about it, or of the frame where there is none."""
+    rows, columns = flaws.nonzero(as_tuple=True)
+    if not len(rows):
+        return frames
+    height, width = flaws.shape
+    reach = torch.arange(_SURROUNDINGS, device=flaws.device) - _SURROUNDINGS // 2
+    y = (rows[:, None] + reach.repeat_interleave(_SURROUNDINGS)).clamp(0, height - 1)
+    x = (columns[:, None] + reach.repeat(_SURROUNDINGS)).clamp(0, width - 1)
+    sound = (~flaws[y, x]).to(frames)
+    share = sound.sum(-1)
+    mended = frames.clone()
+    for frame, result in zip(frames, mended, strict=True):
+        near = (frame[y, x] * sound).sum(-1) / share.clamp_min(1)
+        result[rows, columns] = torch.where(share > 0, near, frame[~flaws].mean() if bool((share == 0).any()) else near)
+    return mended
 
 
 class WorkingFrames(NamedTuple):
@@ -86,8 +145,7 @@ def find_flaws(total: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
 
     Whole columns and rows whose mean does, single flaws aside, are flaws as well.
     """
-    middle = total.median()
-    spread = 1.4826 * (total - middle).abs().median().clamp_min(1e-6)
+    middle, spread = _level(total)
     flaws = (total - middle).abs() > _SPREAD * spread
     sound = torch.where(flaws, middle, total)
     for axis in (0, 1):
@@ -98,6 +156,17 @@ def find_flaws(total: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
         if float(wrong.float().mean()) < 0.02:
             flaws = flaws | (wrong[None, :] if axis == 0 else wrong[:, None])
     return flaws
+
+
+def _level(total: Float[Tensor, "h w"]) -> tuple[Tensor, Tensor]:
+    """The median, and the standard deviation that tails do not widen; where few electrons make the median's neighbourhood coarse, that of the inner 99.8 %."""
+    sample = total.reshape(-1)[:: max(1, total.numel() // _SAMPLE)]
+    middle = sample.median()
+    ordered = sample.sort().values
+    cut = len(ordered) // 1000
+    inner = ordered[cut : len(ordered) - cut].std()
+    robust = 1.4826 * (sample - middle).abs().median()
+    return middle, torch.maximum(robust, torch.minimum(inner, 2 * robust + 1)).clamp_min(1e-6)
 
 
 def working_frames(frames: ImageSource, *, pixel_size: float, finest: float, progress: Progress | None = None) -> WorkingFrames:
@@ -144,7 +213,7 @@ def _require_exposed(means: Tensor) -> None:
             f"{'frame' if len(dead) == 1 else 'frames'} {numbers} of {len(means)} {'is' if len(dead) == 1 else 'are'} blank",
             expected="frames of about the same mean",
             cause="the shutter was closed, or a frame was lost",
-            fix="leave those frames out: --first-frame, --last-frame",
+            fix="take those frames out of the movie, or leave the movie out",
         )
 
 
@@ -160,10 +229,11 @@ def cropped_spectrum(spectrum: Complex[Tensor, "*batch h half"], *, size: tuple[
 def binned_frames(frames: WorkingFrames, displacement: Float[Tensor, "frames 2"]) -> Float[Tensor, "frames h w"]:
     """The frames on the coarse grid in real space, each moved back by its displacement (pixels of that grid)."""
     height, width = frames.size
-    index = torch.arange(height, dtype=torch.float64)
+    device = frames.spectra.device
+    index = torch.arange(height, dtype=torch.float64, device=device)
     ky = torch.where(index < (height + 1) // 2, index, index - height)[:, None] / height
-    kx = torch.arange(width // 2 + 1, dtype=torch.float64) / width
-    moved = torch.empty(len(frames.spectra), height, width, dtype=frames.spectra.real.dtype)
+    kx = torch.arange(width // 2 + 1, dtype=torch.float64, device=device) / width
+    moved = torch.empty(len(frames.spectra), height, width, dtype=frames.spectra.real.dtype, device=device)
     for index_of, (spectrum, (x, y)) in enumerate(zip(frames.spectra, displacement.tolist(), strict=True)):
         turns = 2 * math.pi * (x * kx + y * ky)
         moved[index_of] = to_real(spectrum * torch.polar(torch.ones_like(turns), turns).to(spectrum), width=width)

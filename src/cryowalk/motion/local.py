@@ -55,7 +55,7 @@ def align_locally(
         ],
         dtype=torch.float64,
     )
-    window = _window(side)
+    window = _window(side).to(images)
     stacks = []
     for y, x in corners:
         piece = images[:, y : y + side[0], x : x + side[1]]

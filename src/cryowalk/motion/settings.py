@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 class AlignmentSettings:
     """How the frames of a movie are aligned and summed."""
 
-    patches: Annotated[tuple[int, int], "patches across x and y whose own motion is found; 1 1 for the whole field alone"] = (
+    patches: Annotated[
+        tuple[int, int],
+        "patches across x and y whose own motion is found, fewer where they would be small; 1 1 for the whole field alone",
+    ] = (
         5,
         5,
     )
@@ -19,9 +22,11 @@ class AlignmentSettings:
         float, "expected change of a frame's step to the next, Å; smaller makes smoother tracks", ("above", 0)
     ] = 0.6
     iterations: Annotated[int, "passes over the frames at most"] = 12
-    dose_per_frame: Annotated[float | None, "dose of a frame, e⁻/Å²; needed for dose weighting", ("above", 0)] = None
+    dose_per_frame: Annotated[float | None, "dose of a frame, e⁻/Å²; it makes the sum a dose-weighted one", ("above", 0)] = None
     dose_before: Annotated[float, "dose before the first frame, e⁻/Å²", ("min", 0)] = 0.0
-    dose_weighting: Annotated[Literal["yes", "no"], "whether the sum is weighted by radiation damage"] = "yes"
+    dose_weighting: Annotated[
+        Literal["auto", "yes", "no"], "whether the sum is weighted by radiation damage; auto: where the dose is known"
+    ] = "auto"
     interpolation: Annotated[
         Literal["cubic", "linear"], "how pixels between pixels are read: cubic convolution, or linear as RELION does"
     ] = "cubic"

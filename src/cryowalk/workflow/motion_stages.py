@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from cryowalk.core.errors import InputError
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.data.optics import Optics
 from cryowalk.io.atomic import atomic_write_text
+from cryowalk.io.eer import EerMovieReader
 from cryowalk.io.gain import read_gain, relion_meaning
 from cryowalk.io.kinds import STAR_ENDINGS
 from cryowalk.io.micrographs import read_micrographs, write_micrographs
@@ -20,9 +22,9 @@ from cryowalk.io.movies import open_movie
 from cryowalk.io.mrc import write_array
 from cryowalk.io.stacks import find_stack, stack_reference
 from cryowalk.io.star_numbers import number_texts
-from cryowalk.motion.correction import CorrectedSums, correct_motion
+from cryowalk.motion.correction import CorrectedSums, correct_motion, dose_for_weighting
 from cryowalk.motion.estimate import MotionEstimate, estimate_motion
-from cryowalk.motion.frames import CorrectedFrames, find_flaws
+from cryowalk.motion.frames import CorrectedFrames, HeldFrames, find_flaws
 from cryowalk.motion.settings import AlignmentSettings
 from cryowalk.workflow.batch import Failure, stems, work_through
 from cryowalk.workflow.job import Job
@@ -35,23 +37,27 @@ _ACCUMULATED = {
     "rlnAccumMotionLate": "late",
     "cwMotionPrecision": "precision",
     "cwMotionContrast": "contrast",
+    "cwMotionContrastBefore": "contrast_before",
 }
+_ENDINGS = {"unweighted": "_noDW", "odd": "_ODD", "even": "_EVN"}  # as RELION names them
+_COLUMNS = {"unweighted": "rlnMicrographNameNoDW", "odd": "rlnMicrographNameOdd", "even": "rlnMicrographNameEven"}
+_MOST_RAW_FRAMES = 200  # of an EER movie that may be aligned one by one
+Sum = Literal["unweighted", "odd", "even"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovieInputs:
-    """The movies, where each one lies, the gain reference, and how raw frames of EER movies are joined."""
+    """The movies, where each one lies, the gain reference, how raw frames of EER movies are joined, which sums are written too, and the device."""
 
     movies: MicrographSet
     paths: tuple[Path | None, ...]
     gain: Path | None = None
     raw_frames_per_frame: int | None = None
-    sums: tuple[str, ...] = ()
+    sums: tuple[Sum, ...] = ()
+    device: torch.device | str = "cpu"
 
 
-def movie_inputs(
-    files: Sequence[Path], optics: Optics | None, *, gain: Path | None, raw_frames_per_frame: int | None, halves: str
-) -> MovieInputs:
+def movie_inputs(files: Sequence[Path], optics: Optics | None) -> MovieInputs:
     """The movies of one STAR file, or movie files that share the optics given.
 
     Raises
@@ -59,7 +65,6 @@ def movie_inputs(
     InputError
         If a STAR file stands among several files, or movie files come without optics.
     """
-    sums = ("odd", "even") if halves == "yes" else ()
     if len(files) == 1 and files[0].suffix.lower() in STAR_ENDINGS:
         movies = read_micrographs(files[0])
         if not movies.movie_names:
@@ -77,18 +82,19 @@ def movie_inputs(
             movie_names=tuple(path.as_posix() for path in files),
         )
         paths = tuple(files)
-    return MovieInputs(movies=movies, paths=paths, gain=gain, raw_frames_per_frame=raw_frames_per_frame, sums=sums)
+    return MovieInputs(movies=movies, paths=paths)
 
 
 def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSettings) -> tuple[MicrographSet, tuple[Failure, ...]]:
     """The micrographs that were made, and the movies that could not be used; corrected_micrographs.star holds the former.
 
-    Beside each micrograph (weighted by dose where that was asked for; then the plain sum is `_noDW`) lies its motion in a STAR file. A movie whose results are
-    there is not done again.
+    Each micrograph is weighted by dose where the dose of a frame is known; its motion lies beside it in a STAR file, and so do the further sums that
+    were asked for. A movie whose results are there is not done again.
     """
     names = inputs.movies.movie_names
     short = stems(names)
     facts = [job.path(f"{MICROGRAPHS}/{stem}.json") for stem in short]
+    dose_for_weighting(settings)
 
     def work(index: int) -> None:
         path = inputs.paths[index]
@@ -104,7 +110,11 @@ def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSetti
             if error.file is not None:
                 raise
             raise type(error)(error.what, file=path, expected=error.expected, cause=error.cause, fix=error.fix) from None
-        _write(job, short[index], estimate, sums, inputs, names[index], optics, own)
+        base = job.path(f"{MICROGRAPHS}/{short[index]}.mrc")
+        _write_sums(base, sums, inputs.sums, pixel_size=optics.pixel_size)
+        write_motion(_movie_motion(estimate, names[index], optics, own, size=sums.halves[0].shape), _beside(base, "_motion.star"))
+        for doubt in estimate.doubts:
+            job.progress.note(f"{names[index]}: {doubt}")
         atomic_write_text(facts[index], json.dumps(_facts(estimate), indent=1) + "\n")
 
     failures = work_through(job, names, work, what="correcting motion", is_done=lambda index: facts[index].is_file())
@@ -113,7 +123,7 @@ def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSetti
     if not kept:
         return inputs.movies[:0], failures
     table = job.path(TABLE_NAME)
-    found = _table(inputs.movies[kept], [short[index] for index in kept], job, star=table)
+    found = _table(inputs.movies[kept], [short[index] for index in kept], job, sums=_written(inputs, settings))
     write_micrographs(found, table)
     return found, failures
 
@@ -126,47 +136,60 @@ def _own_settings(movies: MicrographSet, index: int, settings: AlignmentSettings
 
 
 def _frames(path: Path, inputs: MovieInputs) -> CorrectedFrames:
-    """The movie's frames with gain and flaws corrected."""
+    """The movie's frames, unpacked once, with gain and flaws corrected."""
     movie = open_movie(path, raw_frames_per_frame=inputs.raw_frames_per_frame)
+    if isinstance(movie, EerMovieReader) and movie.raw_frames_per_frame == 1 and movie.count > _MOST_RAW_FRAMES:
+        raise InputError(
+            f"the movie has {movie.count} raw frames, each with too few electrons to be aligned",
+            file=path,
+            fix="state how many make a frame: --eer-grouping",
+        )
     gain = None
     if inputs.gain is not None:
         gain = read_gain(inputs.gain, image_shape=movie.image_shape, stored_as=relion_meaning(inputs.gain, movie=path))
-    frames = CorrectedFrames(source=movie, gain=gain)
+        gain = gain.to(inputs.device)
+    frames = CorrectedFrames(source=HeldFrames(movie, device=inputs.device), gain=gain)
     total: Tensor | None = None
-    for index in range(movie.count):
+    for index in range(frames.count):
         frame = frames.read([index])[0]
         total = frame if total is None else total.add_(frame)
-    return frames if total is None else replace(frames, flaws=find_flaws(total))
+    if total is None:
+        return frames
+    flaws = find_flaws(total)
+    return replace(frames, flaws=flaws if gain is None else flaws | (gain == 0))
 
 
-def _write(  # noqa: PLR0913, PLR0917  what is written of one movie
-    job: Job,
-    stem: str,
-    estimate: MotionEstimate,
-    sums: CorrectedSums,
-    inputs: MovieInputs,
-    name: str,
-    optics: Optics,
-    settings: AlignmentSettings,
-) -> None:
-    size = optics.pixel_size
-    main = sums.plain if sums.weighted is None else sums.weighted
-    if sums.weighted is not None:
-        write_array(sums.plain, job.path(f"{MICROGRAPHS}/{stem}_noDW.mrc"), voxel_size=size, kind="images")
-    for half in inputs.sums:
-        write_array(getattr(sums, half), job.path(f"{MICROGRAPHS}/{stem}_{half}.mrc"), voxel_size=size, kind="images")
-    height, width = sums.plain.shape
-    movie = MovieMotion(
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.stem + ending)
+
+
+def _write_sums(path: Path, sums: CorrectedSums, further: Sequence[Sum], *, pixel_size: float) -> None:
+    """Write the micrograph and the further sums that are asked for."""
+    pixels = {"unweighted": lambda: sums.plain, "odd": lambda: sums.odd, "even": lambda: sums.even}
+    for name in further:
+        if name != "unweighted" or sums.weighted is not None:
+            write_array(pixels[name](), _beside(path, f"{_ENDINGS[name]}.mrc"), voxel_size=pixel_size, kind="images")
+    write_array(sums.plain if sums.weighted is None else sums.weighted, path, voxel_size=pixel_size, kind="images")
+
+
+def _written(inputs: MovieInputs, settings: AlignmentSettings) -> tuple[Sum, ...]:
+    """The further sums that are written: an unweighted one only where the micrograph is weighted."""
+    is_weighted = dose_for_weighting(settings) is not None
+    return tuple(name for name in inputs.sums if name != "unweighted" or is_weighted)
+
+
+def _movie_motion(
+    estimate: MotionEstimate, name: str, optics: Optics, settings: AlignmentSettings, *, size: Sequence[int]
+) -> MovieMotion:
+    return MovieMotion(
         motion=estimate.motion,
         movie_name=name,
-        pixel_size=size,
-        image_size=(width, height),
+        pixel_size=optics.pixel_size,
+        image_size=(size[1], size[0]),
         dose_per_frame=settings.dose_per_frame,
         dose_before=settings.dose_before,
         voltage_kv=optics.voltage_kv,
     )
-    write_motion(movie, job.path(f"{MICROGRAPHS}/{stem}_motion.star"))
-    write_array(main, job.path(f"{MICROGRAPHS}/{stem}.mrc"), voxel_size=size, kind="images")
 
 
 def _facts(estimate: MotionEstimate) -> dict[str, object]:
@@ -176,17 +199,20 @@ def _facts(estimate: MotionEstimate) -> dict[str, object]:
         "late": estimate.late,
         "precision": float(estimate.precision.median()),
         "contrast": estimate.contrast,
+        "contrast_before": estimate.contrast_before,
         "doubts": list(estimate.doubts),
     }
 
 
-def _table(movies: MicrographSet, stems_: Sequence[str], job: Job, *, star: Path) -> MicrographSet:
+def _table(movies: MicrographSet, stems_: Sequence[str], job: Job, *, sums: Sequence[Sum]) -> MicrographSet:
     facts = [json.loads(job.path(f"{MICROGRAPHS}/{stem}.json").read_text(encoding="utf-8")) for stem in stems_]
-    extra = dict(movies.extra)
-    for label, name in _ACCUMULATED.items():
-        extra[label] = number_texts(torch.tensor([float(one[name]) for one in facts], dtype=torch.float64))
+    star, extra = job.path(TABLE_NAME), dict(movies.extra)
 
     def named(ending: str) -> tuple[str, ...]:
         return tuple(stack_reference(job.path(f"{MICROGRAPHS}/{stem}{ending}"), star=star) for stem in stems_)
 
+    for name in sums:
+        extra[_COLUMNS[name]] = named(f"{_ENDINGS[name]}.mrc")
+    for label, fact in _ACCUMULATED.items():
+        extra[label] = number_texts(torch.tensor([float(one[fact]) for one in facts], dtype=torch.float64))
     return replace(movies, names=named(".mrc"), metadata_names=named("_motion.star"), extra=extra)

@@ -1,12 +1,13 @@
 """`cryowalk motion`: movies to micrographs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.motion.settings import AlignmentSettings
+from cryowalk.workflow.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class MotionFiles:
     spherical_aberration_mm: Annotated[float, "spherical aberration of movie files, mm", "--cs", ("min", 0), ("max", 100)] = 2.7
     amplitude_contrast: Annotated[float, "amplitude contrast of movie files", "--q0"] = 0.1
     eer_grouping: Annotated[int | None, "raw frames of an EER movie that are summed to a frame", ("min", 1)] = None
+    unweighted: Annotated[Literal["yes", "no"], "whether plain sums are written beside those weighted by dose"] = "no"
     halves: Annotated[Literal["yes", "no"], "whether sums of odd and even frames are written too, for denoisers"] = "no"
 
 
@@ -28,7 +30,7 @@ def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> No
     """Nothing; the micrographs, their motion and corrected_micrographs.star are in the output directory."""
     from cryowalk.data.optics import Optics
     from cryowalk.workflow.batch import raise_failures
-    from cryowalk.workflow.motion_stages import correct_motion_files, movie_inputs
+    from cryowalk.workflow.motion_stages import Sum, correct_motion_files, movie_inputs
 
     optics = None
     if files.pixel_size is not None:
@@ -38,18 +40,40 @@ def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> No
             spherical_aberration_mm=files.spherical_aberration_mm,
             amplitude_contrast=files.amplitude_contrast,
         )
-    inputs = movie_inputs(files.movies, optics, gain=files.gain, raw_frames_per_frame=files.eer_grouping, halves=files.halves)
-    with context.job(files, settings) as job:
+    sums: list[Sum] = ["unweighted"] if files.unweighted == "yes" else []
+    sums += ["odd", "even"] if files.halves == "yes" else []
+    inputs = replace(
+        movie_inputs(files.movies, optics),
+        gain=files.gain,
+        raw_frames_per_frame=files.eer_grouping,
+        sums=tuple(sums),
+        device=context.torch_device,
+    )
+    with context.job(_by_name(files), settings) as job:
         found, failures = correct_motion_files(job, inputs, settings)
         if len(found):
-            from cryowalk.cli.reports import write_directory_report
+            from cryowalk.cli.motion_reports import write_motion_report
 
-            write_directory_report(job.directory, job.manifest)
+            write_motion_report(job.directory, job.manifest)
             totals = [float(text) for text in found.extra["rlnAccumMotionTotal"]]
             context.say(
                 f"{files.output / 'corrected_micrographs.star'}: {len(found)} micrographs; motion {min(totals):.1f} to {max(totals):.1f} Å"
             )
         raise_failures(failures, total=len(inputs.paths), output=files.output)
+
+
+def _by_name(files: MotionFiles) -> Any:
+    """The files as a job keeps them: movies by their names, not their contents, so that one that was mended or came later is taken up by the same job."""
+    if any(path.suffix.lower() == ".star" for path in files.movies):
+        return files
+    return replace(files, movies=tuple(path.as_posix() for path in files.movies))  # type: ignore[misc]
+
+
+def draw_again(directory: Path, manifest: Manifest) -> Path:
+    """The path of the report of a finished job, drawn again."""
+    from cryowalk.cli.motion_reports import write_motion_report
+
+    return write_motion_report(directory, manifest)
 
 
 COMMAND = Command(
@@ -59,4 +83,5 @@ COMMAND = Command(
     files=MotionFiles,
     settings=AlignmentSettings,
     details="Writes corrected_micrographs.star, and in micrographs/ for each movie its sum (.mrc) and its motion (_motion.star).",
+    report=draw_again,
 )
