@@ -14,6 +14,7 @@ __getattr__, __dir__ = lazy_exports(
         "ImageStack": "images",
         "Micrograph": "images",
         "MicrographSet": "micrographs",
+        "MicrographTruth": "micrograph_truth",
         "Motion": "motion",
         "Movie": "images",
         "ObjectiveLens": "instrument",

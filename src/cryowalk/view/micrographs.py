@@ -7,18 +7,25 @@ from matplotlib.collections import EllipseCollection  # noqa: TID253  a module o
 
 from cryowalk.data import Micrograph, Motion
 from cryowalk.data.micrograph_truth import MicrographTruth
+from cryowalk.fourier.filters import low_pass
 from cryowalk.fourier.transform import to_fourier
 from cryowalk.view.canvas import COLOURS, GREY, Drawing, array_of, grey_range, line_look, new_drawing, scale_bar, styled
 from cryowalk.view.curves import resolution_axis
 
 _SHOWN = 760  # pixels across a picture in a report
+_FINEST = 15.0  # Å: finer detail is noise to the eye
 _TILE = 512  # pixels a side of the pieces whose power is averaged
 
 
 def coarser(micrograph: Micrograph) -> Micrograph:
-    """The micrograph with blocks of pixels averaged until it is small enough to be looked at."""
+    """The micrograph without detail finer than `_FINEST`, with blocks of pixels averaged until it is small enough to be looked at."""
     height, width = micrograph.pixels.shape
     factor = max(1, -(-max(height, width) // _SHOWN))
+    if 2 * micrograph.pixel_size < _FINEST:
+        smooth = low_pass(
+            micrograph.pixels, resolution=_FINEST, pixel_size=micrograph.pixel_size, edge=height * micrograph.pixel_size / _FINEST
+        )
+        micrograph = Micrograph(pixels=smooth, pixel_size=micrograph.pixel_size, name=micrograph.name)
     kept = micrograph.pixels[: height // factor * factor, : width // factor * factor]
     blocks = kept.reshape(height // factor, factor, width // factor, factor)
     return Micrograph(pixels=blocks.mean(dim=(1, 3)), pixel_size=micrograph.pixel_size * factor, name=micrograph.name)
@@ -49,9 +56,8 @@ def micrograph(image: Micrograph, *, truth: MicrographTruth | None = None) -> Dr
                 )
             )  # fmt: skip
         if truth.contaminants is not None and len(truth.contaminants):
-            places, sizes = array_of(truth.contaminants.positions), array_of(truth.contaminants.radius)
+            places = array_of(truth.contaminants.positions)
             axes.scatter(places[:, 0], places[:, 1], s=60, marker="s", facecolors="none", edgecolors=COLOURS[1], linewidths=1.0)
-            del sizes
     scale_bar(axes, width=across)
     return drawing
 
