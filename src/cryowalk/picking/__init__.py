@@ -1,1 +1,11 @@
 """Micrographs to particles: finding and extracting live here."""
+
+from cryowalk.core.lazy import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ExtractionSettings": "extraction_settings",
+        "extract_particles": "extract",
+    },
+)
