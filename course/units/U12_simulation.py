@@ -111,7 +111,8 @@ check("U12.1", counts_per_pixel)
 # The order of the steps is the way of the electrons. (1) Molecules lie somewhere, turned somehow. (2) Around them lies ice, which has structure of its own. (3) The beam takes up the projected potential $v$ of all of it. (4) The lens makes of it the intensity $I = 1 - 2\sigma_e\,(v * \mathrm{CTF})$. (5) The camera counts. Here it is from scratch.
 
 # %% tags=["blur"]
-specimens = prepare_specimens([Source(structure=microscope.hinge())], OPTICS, dress=solvent.displaced)
+atoms = microscope.hinge()
+specimens = prepare_specimens([Source(structure=atoms)], OPTICS, dress=solvent.displaced)
 molecule, radius, mass = specimens.volumes[0], specimens.states[0].radius, specimens.states[0].mass
 FIELD, DOSE, THICKNESS, UNDERFOCUS = 512, 40.0, 300.0, 15000.0
 box = molecule.voxels.shape[-1]
@@ -576,7 +577,7 @@ scheme_table
 # $ cryowalk simulate micrographs --o simulated --n 10 --seed 1
 # ```
 #
-# writes `micrographs/*.mrc` and `micrographs.star` (what a program may see), and `truth/` with one file for each micrograph (what only the score may see). `simulate movies` adds the motion, `simulate tilt-series` the geometry. This is such a truth file, of the micrograph above:
+# writes `micrographs/*.mrc` and `micrographs.star` (what a program may see), and `truth/` with one file for each micrograph (what only the score may see). `particles.star` is the truth once more, as a perfect picker and a perfect refinement would have written it: keep it away from the program under test. `simulate movies` adds the motion, `simulate tilt-series` the geometry. This is such a truth file, of the micrograph above:
 
 # %% tags=["blur"]
 with tempfile.TemporaryDirectory() as folder:
@@ -825,7 +826,7 @@ COARSE = Optics(pixel_size=4.0, voltage_kv=300.0, spherical_aberration_mm=2.7, a
 series_settings = TiltSeriesSimulationSettings(
     size=(384, 384), particles=24, beads=8, thickness=1200.0, tilt_step_degrees=15.0, dose=8.0, tilt_axis_degrees=84.0
 )
-coarse_specimens = prepare_specimens([Source(structure=microscope.hinge())], COARSE, dress=solvent.displaced)
+coarse_specimens = prepare_specimens([Source(structure=atoms)], COARSE, dress=solvent.displaced)
 series = draw_series(coarse_specimens, COARSE, series_settings, seed=5)
 tilts = [tilt_image(series, number).double() for number in range(len(series.truth.tilt_angle))]
 geometry_truth = series.truth
@@ -904,7 +905,6 @@ print(f"the truth of the series: {len(rows)} lines, blocks {', '.join(row for ro
 
 # %% tags=["sharpen"]
 FINE = Optics(pixel_size=1.25, voltage_kv=300.0, spherical_aberration_mm=2.7, amplitude_contrast=0.07)
-atoms = microscope.hinge()
 middle = atoms.positions.mean(dim=0)
 near = (atoms.positions - atoms.positions[(atoms.positions - middle).norm(dim=1).argmin()]).norm(dim=1) < 6.0
 crumb = type(atoms)(
@@ -916,9 +916,8 @@ crumb = type(atoms)(
 ROUTES = ("projection", "phase_grating", "multislice")
 
 
-def by_route(structure, method):
+def by_route(prepared, method):
     """An expected micrograph of two molecules without noise or damage, by one model of scattering; the same seed each time."""
-    prepared = prepare_specimens([Source(structure=structure)], FINE)
     micrograph, _ = simulate_micrograph(
         prepared,
         FINE,
@@ -946,7 +945,8 @@ lens_there = lens.contrast_transfer(FINE, fine_defocus, size=(256, 256))[0, 0] *
 figure, panels = plt.subplots(2, 4, figsize=(15, 7))
 agreement = {}
 for row, (name, structure) in enumerate((("crumb", crumb), ("molecule", atoms))):
-    pictures = {route: by_route(structure, route) for route in ROUTES}
+    prepared = prepare_specimens([Source(structure=structure)], FINE)
+    pictures = {route: by_route(prepared, route) for route in ROUTES}
     contrast = {route: picture / picture.mean() - 1 for route, picture in pictures.items()}
     agreement[name] = fourier.shell_correlation(contrast["projection"], contrast["multislice"])
     scale = 6 * float(contrast["multislice"].std())
@@ -1013,8 +1013,8 @@ explain("U12.words", my_text)
 # import cryowalk as cw
 # from cryowalk import fourier
 #
-# for name in ("real.mrc", "simulated/micrographs/001.mrc"):
-#     picture = cw.read(name).pixels[0].double()
+# for name in ("real.mrc", "simulated/micrographs/micrograph_00001.mrc"):
+#     picture = cw.read(name).pixels.double()
 #     rings = fourier.shell_average(fourier.to_fourier(picture - picture.mean()).abs() ** 2, size=tuple(picture.shape))
 #     print(name, "mean / variance:", float(picture.mean() / picture.var()), rings[::100].tolist())
 # ```
