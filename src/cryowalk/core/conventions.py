@@ -102,6 +102,36 @@ CONVENTIONS: tuple[Convention, ...] = (
         tested_by="tests/microscope",
     ),
     Convention(
+        about="waves",
+        choice=(
+            "Free space of Δz multiplies a spectrum by exp(−iπλ Δz k²), the lens by exp(+iχ); a thin slice multiplies the wave by exp(iσₑ v (√(1 − Q²) + iQ)). "
+            "Exit waves refer to z = 0, the middle of the specimen, where the defocus is given."
+        ),
+        reason="Then every model of scattering gives the same image in the weak limit, 1 − 2σₑ v ∗ sin(χ + arcsin Q), and one can stand for another.",
+        tested_by="tests/microscope/test_scattering.py",
+    ),
+    Convention(
+        about="aberrations",
+        choice=(
+            "Even Zernike terms are subtracted from χ, odd ones and the beam tilt's −2πCsλ²k²(k·t) are added as the phase of the image; "
+            "a magnification matrix M shows a point x at Mᵀx."
+        ),
+        reason="So RELION's optics columns mean what they mean in RELION; measured with relion_ctf_toolbox and relion_reconstruct.",
+        tested_by="tests/agreement/test_ctf_relion.py",
+    ),
+    Convention(
+        about="motion",
+        choice="A displacement is how far the specimen has moved since frame 0, (x, y) in Å; RELION's shift is minus it, in pixels.",
+        reason="It is the physical quantity; a shift is what a program does about it.",
+        tested_by="tests/io/test_motion.py",
+    ),
+    Convention(
+        about="coordinates",
+        choice="A particle's place in a micrograph is (x, y) in pixels from the middle of the first pixel of the first row, as the array lies in memory.",
+        reason="RELION counts so. TIFF files of the field lie upside-down against MRC files: io turns their rows, in one place.",
+        tested_by="tests/io/test_coordinates.py",
+    ),
+    Convention(
         about="hand",
         choice="The hand is not in single-particle data; it is set by comparison with a model or a tilt pair.",
         reason="A map and its mirror image give the same projections, each seen from the opposite direction.",
