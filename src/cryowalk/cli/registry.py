@@ -36,6 +36,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("simulate", "movies"), summary="Simulate movies with their truth.", module="simulate_movies", panel=_WALK),
     Entry(words=("motion",), summary="Align and sum the frames of movies.", module="motion", panel=_WALK),
     Entry(words=("ctf",), summary="Estimate the CTF of micrographs.", module="ctf", panel=_WALK),
+    Entry(words=("extract",), summary="Cut particles out of micrographs.", module="extract", panel=_WALK),
     Entry(
         words=("simulate", "tilt-series"),
         summary="Simulate tilt series with their truth.",
