@@ -65,7 +65,7 @@ def one_pixel_size(micrographs: MicrographSet, *, file: Path) -> float:
             expected="one pixel size, so that all boxes show the same field of view",
             fix="extract each optics group by itself, or bring the micrographs to one pixel size first",
         )
-    return sizes.pop()
+    return float(sizes.pop())
 
 
 def read_picks(files: Sequence[Path], micrographs: MicrographSet) -> Picks:
@@ -229,7 +229,7 @@ def _places(wanted: set[str], names: Sequence[str]) -> dict[str, int]:
 def _check_sizes(particles: ParticleSet, micrographs: MicrographSet, path: Path) -> None:
     """Raise an error where the particles' coordinates count pixels of another size than the micrographs have."""
     size = micrographs.optics[0].pixel_size
-    for group in {int(index) for index in particles.optics_index.unique()}:
+    for group in sorted(set(particles.optics_index.tolist())):
         told = particles.optics[group].extra.get(MICROGRAPH_PIXEL_SIZE)
         if told is not None and abs(float(told) / size - 1) > _SIZE_TOLERANCE:
             raise InputError(

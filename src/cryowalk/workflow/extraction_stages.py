@@ -141,7 +141,8 @@ def _all_particles(
     job: Job, inputs: ExtractionInputs, settings: ExtractionSettings, kept: dict[str, tuple[int, list[int]]]
 ) -> ParticleSet | None:
     """The particles of all stacks, written to particles.star; None where there are none."""
-    rows, names = [], []
+    rows: list[Tensor] = []
+    names: list[str] = []
     star = job.path(TABLE_NAME)
     for stem, (index, within) in kept.items():
         if within:

@@ -1,8 +1,8 @@
 """`cryowalk extract`: picks to particle stacks."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
@@ -54,6 +54,13 @@ class ExtractionFiles:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NamedMicrographs(ExtractionFiles):
+    """The files as a job keeps them: micrographs by their names, so that one that was mended or came later is taken up by the same job."""
+
+    micrographs: tuple[str, ...]  # type: ignore[assignment]  # names, not inputs whose content counts
+
+
 def run(files: ExtractionFiles, settings: ExtractionSettings, context: Context) -> None:
     """Nothing; particles.star, the stacks and the report are in the output directory."""
     from cryowalk.core.errors import InputError
@@ -97,11 +104,11 @@ def _inputs(files: ExtractionFiles, context: Context) -> "ExtractionInputs":
     return ExtractionInputs(micrographs=found.micrographs, paths=found.paths, picks=picks, device=context.torch_device)
 
 
-def _by_name(files: ExtractionFiles) -> Any:
-    """The files as a job keeps them: micrographs by their names, not their contents, so that one that was mended or came later is taken up by the same job."""
+def _by_name(files: ExtractionFiles) -> ExtractionFiles:
     if any(path.suffix.lower() == ".star" for path in files.micrographs):
         return files
-    return replace(files, micrographs=tuple(path.as_posix() for path in files.micrographs))  # type: ignore[misc]
+    values = {each.name: getattr(files, each.name) for each in fields(files)}
+    return _NamedMicrographs(**{**values, "micrographs": tuple(path.as_posix() for path in files.micrographs)})
 
 
 def _summary(output: Path, done: "Extracted") -> str:
