@@ -11,7 +11,7 @@ from cryowalk.fourier.transform import to_fourier
 from cryowalk.motion import AlignmentSettings, CorrectedFrames, correct_motion, estimate_motion, find_flaws
 from cryowalk.motion.alignment import bands_of, moments, moments_reference, smooth_track
 from cryowalk.motion.correction import interpolation_transfer, pixel_coefficients
-from cryowalk.motion.frames import HeldFrames, check_gain, fast_size, filled
+from cryowalk.motion.frames import HeldFrames, check_gain, fast_size, filled, halved, halved_reference
 from cryowalk.numerics.warping import warp, warp_reference
 
 WHOLE = AlignmentSettings(patches=(1, 1))
@@ -264,3 +264,18 @@ def test_sizes_transform_fast():
             while rest % factor == 0:
                 rest //= factor
         assert rest == 1
+
+
+def test_the_compiled_halving_is_that_of_the_formula():
+    frame = torch.rand(38, 54, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(halved(frame), halved_reference(frame), atol=1e-6)
+    wave = torch.cos(2 * math.pi * 0.1 * torch.arange(200))[None].expand(20, 200).contiguous()
+    middle = torch.cos(2 * math.pi * 0.1 * (2 * torch.arange(100) + 0.5)) * math.cos(math.pi * 0.1) ** 3
+    assert torch.allclose(halved(wave)[5, 2:-2], middle[2:-2], atol=1e-5)
+
+
+@pytest.mark.parametrize("pixel_size", [0.55, 0.9])
+def test_fine_frames_are_halved_without_harm(movie, pixel_size):
+    frames, truth = movie(size=(760, 820), pixel_size=pixel_size, contrast=0.12, scale=0.6)
+    found = estimate_motion(frames, WHOLE, pixel_size=pixel_size)
+    assert error(found.motion, truth, pixel_size) < 0.3

@@ -45,7 +45,7 @@ def bands_of(
 ) -> Bands:
     """Spectra ready to be aligned: weights exp(−B k²/4), none below the coarsest spacing (Å) nor beyond Nyquist's circle, over the noise's power.
 
-    The noise's power is the median power of the outer half of the coefficients, where signal is weak.
+    The noise's power is the mean power of the outer coefficients of the first frames, where signal is weak.
     """
     height = spectra.shape[-2]
     index = torch.arange(height, dtype=torch.float64, device=spectra.device)
@@ -57,8 +57,8 @@ def bands_of(
     mates = torch.full_like(kx, 2.0)
     mates[0] = 1.0
     outer = (radius > 0.3 / pixel_size) & (radius < 0.49 / pixel_size)
-    power = spectra[: min(4, len(spectra))].abs().square().mean(0)[outer]
-    noise = float(power.mean()) if power.numel() else 1.0
+    power = torch.view_as_real(spectra[: min(4, len(spectra))]).square().mean((0, -1))
+    noise = 2 * float((power * outer).sum() / outer.sum()) if bool(outer.any()) else 1.0
     return Bands(spectra, (weight * mates / max(noise, 1e-30)).float(), kx, ky, width)
 
 
@@ -86,7 +86,7 @@ def moments_reference(
     bands: Bands, shift: Float[Tensor, "frames 2"]
 ) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "frames 2 2"]]:
     """The same as `moments`, written as the formula reads; it runs on any device."""
-    aligned = bands.spectra * _phases(bands, shift)
+    aligned = moved_back(bands, shift)
     others = aligned.sum(0) - aligned
     match = (aligned * others.conj()) * bands.weight
     kx, ky = bands.kx.to(match.real), bands.ky.to(match.real)[:, None]
@@ -102,13 +102,13 @@ def moments_reference(
 
 def contrast_to_noise(bands: Bands, shift: Float[Tensor, "frames 2"]) -> Float[Tensor, " frames"]:
     """How far each frame's agreement with the sum of the others rises above that of frames without relation, in standard deviations."""
-    aligned = bands.spectra * _phases(bands, shift)
+    aligned = moved_back(bands, shift)
     total = aligned.sum(0)
     values = []
     for frame in aligned:
-        match = frame * (total - frame).conj()
-        deviation = ((bands.weight * match.abs()).square().sum() / 2).sqrt()
-        values.append(float((bands.weight * match.real).sum() / deviation.clamp_min(1e-30)))
+        match = torch.view_as_real(frame * (total - frame).conj_physical()) * bands.weight[..., None]
+        deviation = (match.square().sum() / 2).sqrt()
+        values.append(float(match[..., 0].sum() / deviation.clamp_min(1e-30)))
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -120,11 +120,13 @@ def _as_derivatives(sums: Float[Tensor, "frames 5"], frames: int) -> tuple[Tenso
     return gradient, information
 
 
-def _phases(bands: Bands, shift: Tensor) -> Complex[Tensor, "frames h half"]:
-    """e^{+2πi k·d}: moves a frame that lies at +d back."""
-    shift = shift.to(bands.kx)
-    turns = shift[:, 0, None, None] * bands.kx + shift[:, 1, None, None] * bands.ky[:, None]
-    return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(bands.spectra.dtype)
+def moved_back(bands: Bands, shift: Float[Tensor, "frames 2"]) -> Complex[Tensor, "frames h half"]:
+    """The spectra times e^{+2πi k·d}: frames that lie at +d, moved back."""
+    turns = 2 * torch.pi * shift.to(bands.kx)
+    along_x, along_y = (
+        torch.polar(torch.ones_like(a), a).to(bands.spectra) for a in (turns[:, :1] * bands.kx, turns[:, 1:] * bands.ky)
+    )
+    return (bands.spectra * along_x[:, None, :]).mul_(along_y[:, :, None])
 
 
 def align(
@@ -194,7 +196,7 @@ def _coarse(bands: Bands, largest_shift: float, acceleration: float) -> Float[Te
     height = bands.spectra.shape[-2]
     reach = max(1, min(int(largest_shift) + 1, (min(height, bands.width) - 1) // 2))
     for rounds in range(_COARSE_ROUNDS):
-        aligned = bands.spectra * _phases(bands, displacement)
+        aligned = moved_back(bands, displacement)
         total = aligned.sum(0)
         joined = _with_neighbours(aligned, 1 if rounds < _COARSE_ROUNDS - 1 else 0)
         found = torch.empty(frames, 2, dtype=torch.float64)

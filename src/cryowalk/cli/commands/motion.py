@@ -1,8 +1,8 @@
 """`cryowalk motion`: movies to micrographs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
@@ -62,11 +62,18 @@ def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> No
         raise_failures(failures, total=len(inputs.paths), output=files.output)
 
 
-def _by_name(files: MotionFiles) -> Any:
-    """The files as a job keeps them: movies by their names, not their contents, so that one that was mended or came later is taken up by the same job."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NamedMovies(MotionFiles):
+    """The same, as a job keeps them: movies by their names, not their contents, so that one that was mended is taken up by the same job."""
+
+    movies: tuple[str, ...]  # type: ignore[assignment]
+
+
+def _by_name(files: MotionFiles) -> MotionFiles:
     if any(path.suffix.lower() == ".star" for path in files.movies):
         return files
-    return replace(files, movies=tuple(path.as_posix() for path in files.movies))  # type: ignore[misc]
+    values = {each.name: getattr(files, each.name) for each in fields(files)}
+    return _NamedMovies(**{**values, "movies": tuple(path.as_posix() for path in files.movies)})
 
 
 def draw_again(directory: Path, manifest: Manifest) -> Path:
