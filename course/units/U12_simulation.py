@@ -250,7 +250,8 @@ def draw_micrograph(thickness, concentration, dose, underfocus_um, support, show
         for (x, y), reach in zip(truth.coordinates.tolist(), truth.radius.tolist(), strict=True):
             left.add_patch(plt.Circle((x, y), reach / OPTICS.pixel_size, fill=False, color="C1", lw=1))
     left.set(xticks=[], yticks=[], title=f"{len(truth)} particles, {float(pixels.mean()):.0f} electrons per pixel")
-    right.imshow(power_picture(pixels) ** 0.3, cmap="gray")
+    spectrum = power_picture(pixels) ** 0.3
+    right.imshow(spectrum, cmap="gray", vmax=float(spectrum.reshape(-1).quantile(0.995)))
     through = absorption.transmitted_fraction(thickness, voltage_kv=300.0)
     right.set(xticks=[], yticks=[], title=f"power spectrum; {100 * through:.0f} % pass without loss")
     figure.tight_layout()
@@ -271,7 +272,7 @@ factory
 # %% [markdown] tags=["blur"]
 # *Figure U12.d. A micrograph of 768 Å, and its power spectrum. All that you can change is what an operator can change, or has to suffer.*
 #
-# Try: (1) find the particles *before* you switch the truth on. (2) 0.3 µm underfocus: sharp and invisible. (3) A dose of 4: only shot noise is left of the spectrum; at 100 the rings of the ice. (4) Carbon: its rings reach further out, and no particle is on it (here). (5) 700 Å of ice: fewer electrons, the rings wash out, because the ice at the top and at the bottom have defoci of their own (U09).
+# Try: (1) find the particles *before* you switch the truth on. (2) 0.3 µm underfocus: sharp and invisible. (3) A dose of 4: only shot noise is left of the spectrum; at 100 the rings of the ice. (4) Carbon: its edge throws a bright fringe, its grain adds to the rings, and no particle has its middle on it (here). (5) 700 Å of ice: fewer electrons, the rings wash out, because the ice at the top and at the bottom have defoci of their own (U09).
 #
 # The closed forms hold for the library, too, to better than half a per cent:
 
@@ -901,7 +902,7 @@ print(f"the truth of the series: {len(rows)} lines, blocks {', '.join(row for ro
 # %% [markdown] tags=["sharpen"]
 # ## Two routes to one picture
 #
-# The factory projects, and multiplies by a CTF. The physical route follows the wave through the specimen, slice by slice (*multislice*, U10), and squares. Same molecules, same places, same seed: do the pictures agree? It depends on the object. A crumb of the molecule, 12 Å across, is thin and weak. The whole molecule is neither. All is compared to 5 Å, since multislice passes nothing beyond two thirds of Nyquist, and both molecules lie in the middle of thin ice.
+# The factory projects, and multiplies by a CTF. The physical route follows the wave through the specimen, slice by slice (*multislice*, U10), and squares. Same molecules, same places, same seed: do the pictures agree? It depends on the object. A crumb of the molecule, 12 Å across, is thin and weak. The whole molecule is not. In which respect? All is compared to 5 Å, since multislice passes nothing beyond two thirds of Nyquist, and both molecules lie in the middle of thin ice.
 
 # %% tags=["sharpen"]
 FINE = Optics(pixel_size=1.25, voltage_kv=300.0, spherical_aberration_mm=2.7, amplitude_contrast=0.07)
@@ -975,12 +976,14 @@ for name, curve in agreement.items():
     print(
         f"{name}: correlation of the two routes to 5 Å at least {low_between:.4f} away from the zeros of the CTF, {low:.4f} at them"
     )
+half_turn = math.pi * FINE.wavelength * prepared.states[0].radius / 5.0**2
+print(f"what lies at the molecule's surface is out of the middle's phase by at most {half_turn:.2f} rad at 5 Å")
 assert float(agreement["crumb"][between].min()) > 0.999
 
 # %% [markdown] tags=["sharpen"]
 # *Figure U12.m. Two routes, one seed. Top: a crumb. Bottom: the molecule. The differences, five times enhanced, by cause: what the exact phase does to a strong object, and what the propagation of the wave does to a thick one. Right: ring correlation of projection and multislice. It dips at the zeros of the CTF, where neither picture has a signal and small terms are all there is: those of second order, and that central slices are interpolated.*
 #
-# Where the object is weak and thin the two routes are the same picture, and projection is far cheaper. Where they differ, the difference is a property of the specimen and not a defect of either: choose the route by the question. To train a picker, projection with honest ice is the better use of your time. To ask what a thick specimen does to 2 Å detail, it is the wrong tool.
+# Where the object is weak and thin the two routes are the same picture, and projection is far cheaper. The molecule is strong rather than thick: to 5 Å the exact phase matters more than the way through it, which turns phases by little. (Thickness grows with $k^2$: see U10 for 2 Å.) Where they differ, the difference is a property of the specimen and not a defect of either: choose the route by the question. To train a picker, projection with honest ice is the better use of your time. To ask what a thick specimen does to 2 Å detail, it is the wrong tool.
 #
 # **What this microscope leaves out.** Damage here blurs; real molecules also break and move. Ice is a random field, independent from slice to slice, not frozen water that knows about the protein. In a single micrograph (not in a movie) the ice does not stir. Charging, crystalline patches of ice, bent films and a gain reference that went stale are on you.
 
