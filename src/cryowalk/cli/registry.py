@@ -36,6 +36,8 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("simulate", "movies"), summary="Simulate movies with their truth.", module="simulate_movies", panel=_WALK),
     Entry(words=("motion",), summary="Align and sum the frames of movies.", module="motion", panel=_WALK),
     Entry(words=("ctf",), summary="Estimate the CTF of micrographs.", module="ctf", panel=_WALK),
+    Entry(words=("pick",), summary="Find particles in micrographs.", module="pick", panel=_WALK),
+    Entry(words=("micrographs",), summary="Look at micrographs and keep the good ones.", module="micrographs", panel=_WALK),
     Entry(words=("extract",), summary="Cut particles out of micrographs.", module="extract", panel=_WALK),
     Entry(
         words=("simulate", "tilt-series"),
