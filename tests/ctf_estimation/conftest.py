@@ -33,19 +33,18 @@ def film():
 
 
 @pytest.fixture
-def tilted_film():
-    """A function that makes a film whose defocus is a plane: gradient (x, y) in Å per Å."""
+def curved_film():
+    """A function that makes a film whose defocus depends on the place: a function of (x, y) in Å from the middle."""
 
-    def make(side, optics, defocus, gradient, *, noise=1.0, step=60.0, seed=1):
+    def make(side, optics, defocus, *, noise=1.0, step=60.0, seed=1):
         spectrum = fourier.to_fourier(white(side, seed))
         line = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2) * optics.pixel_size
-        plane = defocus + gradient[0] * line[None, :] + gradient[1] * line[:, None]
+        field = defocus(line[None, :].expand(side, side), line[:, None].expand(side, side))
         total = torch.zeros(side, side, dtype=torch.float64)
-        for value in np.arange(float(plane.min()) - step, float(plane.max()) + 2 * step, step):
-            layer = fourier.to_real(
-                spectrum * contrast_transfer(optics, defocus_of(float(value)), size=(side, side))[0], width=side
-            )
-            total += (1 - (plane - value).abs() / step).clamp_min(0) * layer
+        for value in np.arange(float(field.min()) - step, float(field.max()) + 2 * step, step):
+            transfer = contrast_transfer(optics, defocus_of(float(value)), size=(side, side))[0]
+            layer = fourier.to_real(spectrum * transfer, width=side)
+            total += (1 - (field - value).abs() / step).clamp_min(0) * layer
         return (total + noise * white(side, seed + 1000)).float()
 
     return make

@@ -6,8 +6,8 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "CtfEstimate": "estimate",
-        "equiphase_average": "quality",
         "estimate_ctf": "estimate",
+        "estimate_local_defocus": "local",
         "estimate_thickness": "thickness",
         "estimate_tilt": "local",
         "power_spectrum": "spectrum",

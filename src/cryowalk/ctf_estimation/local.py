@@ -1,40 +1,53 @@
-"""Defocus that changes over the field: the tilt of the specimen, and the defocus of each particle.
+"""Defocus that changes over the field: the tilt of the specimen, and the defocus at the place of each particle.
 
 Source: Elferich, Kong, Zottig & Grigorieff, eLife 13, e97227 (2024), for searching the tilt against all tiles at once.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.ctf_estimation.estimate import CtfEstimate
-from cryowalk.ctf_estimation.rings import Layout, layout_of
-from cryowalk.ctf_estimation.search import oscillation
 from cryowalk.ctf_estimation.settings import CtfSettings
-from cryowalk.ctf_estimation.spectrum import cropped, tile_side, tiles_of, windows_of
+from cryowalk.ctf_estimation.spectrum import tile_side
+from cryowalk.ctf_estimation.tables import STEP, TileTables, tile_tables
 from cryowalk.data.optics import Optics
-from cryowalk.fourier.transform import to_fourier
 
-_STEP = 20.0  # Å of defocus in the tables
 _STEEPEST = math.tan(math.radians(70.0))
-_HALVINGS = 7
+_HALVINGS = 9
 _COARSE = 17  # gradients along each axis in the first search
+_DEFOCUS_STEP = 200.0  # Å, halved as the gradients' steps are
+_SIGNIFICANT = 4.0  # standard deviations; on level films one in three thousand exceeds it by chance
+_LOCAL_RANGE = 1500.0  # Å about the plane, where a particle's defocus is looked for
+_LOCAL_SPREAD = 150.0  # Å, how far the specimen may lie from the plane: bent support and the thickness of the ice
+_SMALLEST_BOX = 128  # pixels
+_NEARNESS = 0.7  # standard deviation of the tiles' weights, in tiles
+_PLACES_AT_ONCE = 4096
+
+Plane = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TiltEstimate:
     """A plane of defocus: at the middle of the field (Å), and how it grows along x and y (Å per Å, the tangent of the tilt).
 
-    `centre` is the middle (x, y), Å. `gain` is the score of this plane over that of a level one, minus 1.
+    `centre` is the middle (x, y), Å. `significance` is that of the best plane over the best level one, in standard deviations (√(2 Δ log p)). Below 4 the
+    gradient is 0: what was found is not more than noise gives. `deviation` is the standard error of the gradient, the larger one of the two.
     """
 
     defocus: float
     gradient: tuple[float, float]
     centre: tuple[float, float]
-    gain: float
+    significance: float
+    deviation: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the field is tilted by more than noise would say."""
+        return self.significance >= _SIGNIFICANT
 
     @property
     def angle(self) -> float:
@@ -48,7 +61,7 @@ class TiltEstimate:
 
     def at(self, positions: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
         """The mean defocus at places (x, y) of the field, Å."""
-        offset = positions.double() - torch.tensor(self.centre, dtype=torch.float64)
+        offset = positions.double().cpu() - torch.tensor(self.centre, dtype=torch.float64)
         return self.defocus + offset @ torch.tensor(self.gradient, dtype=torch.float64)
 
 
@@ -60,90 +73,117 @@ def estimate_tilt(
 ) -> TiltEstimate:
     """The plane of defocus that fits the power spectra of all tiles best, with the astigmatism of the whole micrograph kept.
 
-    The pixel size is the optics'. Each tile has a table of its score against defocus; a plane reads one entry of every table. The search starts from a grid
-    of gradients up to 70° and halves its steps.
+    The pixel size is the optics'. Each tile has a table of its likelihood against defocus; a plane reads one entry of every table. The search starts from a
+    grid of gradients up to 70° and halves its steps. A plane that is not clearly more likely than a level one is not reported.
     """
-    box, side = settings.box, tile_side(settings.box, optics.pixel_size)
-    finest = max(settings.finest_resolution, estimate.resolution if math.isfinite(estimate.resolution) else 0.0, 4.0)
-    layout = layout_of(box, pixel_size=optics.pixel_size * side / box, coarsest=settings.coarsest_resolution, finest=finest)
-    places, spectra = _tile_cells(pixels.float(), layout, side=side, box=box, tapers=settings.tapers)
-    places = places * optics.pixel_size
     height, width = pixels.shape
+    side = tile_side(settings.box, optics.pixel_size)
+    farthest = math.hypot(max(width - side, 0), max(height - side, 0)) / 2 * optics.pixel_size
+    tables = tile_tables(pixels, optics, estimate, settings, reach=_STEEPEST * farthest + 500.0)
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64) * optics.pixel_size
-    reach = _STEEPEST * float((places - centre).norm(dim=1).max()) + 500.0
-    low = max(500.0, estimate.mean_defocus - reach)
-    defocus = torch.arange(low, estimate.mean_defocus + reach, _STEP, dtype=torch.float64)
-    tables = _tables(spectra, layout, optics, estimate=estimate, defocus=defocus)
-    plane = _best_plane(tables, defocus, places - centre, start=estimate.mean_defocus)
-    level = _score(tables, defocus, places - centre, (estimate.mean_defocus, 0.0, 0.0))
-    gain = _score(tables, defocus, places - centre, plane) / level - 1 if level > 0 else 0.0
-    return TiltEstimate(defocus=plane[0], gradient=(plane[1], plane[2]), centre=(float(centre[0]), float(centre[1])), gain=gain)
+    offset = tables.places - centre
+    start = estimate.mean_defocus
+    level = _climbed(tables, offset, (start, 0.0, 0.0), steps=(_DEFOCUS_STEP, 0.0))
+    best = level
+    if float(offset.abs().max()) > STEP:
+        line = torch.linspace(-_STEEPEST, _STEEPEST, _COARSE).tolist()
+        rough = max(((start, gx, gy) for gx in line for gy in line), key=lambda plane: _likelihood(tables, offset, plane))
+        starts = ((rough, line[1] - line[0]), (level, (line[1] - line[0]) / 4))
+        found = [_climbed(tables, offset, plane, steps=(_DEFOCUS_STEP, step)) for plane, step in starts]
+        best = max(found, key=lambda plane: _likelihood(tables, offset, plane))
+    gain = _likelihood(tables, offset, best) - _likelihood(tables, offset, level)
+    significance = math.sqrt(2 * max(gain, 0.0))
+    chosen = best if significance >= _SIGNIFICANT else (start, 0.0, 0.0)  # the whole micrograph's own fit goes to finer rings
+    return TiltEstimate(
+        defocus=chosen[0],
+        gradient=(chosen[1], chosen[2]),
+        centre=(float(centre[0]), float(centre[1])),
+        significance=significance,
+        deviation=_gradient_error(tables, offset, chosen),
+    )
 
 
-def _tile_cells(pixels: Tensor, layout: Layout, *, side: int, box: int, tapers: str) -> tuple[Tensor, Tensor]:
-    """The middles of the tiles (x, y) in pixels, and each tile's power in the cells relative to that of all tiles, minus 1."""
-    windows = windows_of(side, tapers, like=pixels)
-    places, cells = [], []
-    for corners, tiles in tiles_of(pixels, side):
-        centred = tiles - tiles.mean(dim=(-2, -1), keepdim=True)
-        power = sum((to_fourier(centred * window).abs() ** 2 for window in windows), start=torch.zeros(()))
-        cells += [layout.mean(one) for one in cropped(power, box)]
-        places += [(x + (side - 1) / 2, y + (side - 1) / 2) for y, x in corners]
-    stack = torch.stack(cells)
-    # Rings differ from tile to tile; their mean over azimuth and a wide stretch of frequency is the background of each.
-    smooth = _running_mean((stack * layout.weight).sum(1) / layout.weight.sum(0).clamp_min(1), layout)
-    return torch.tensor(places, dtype=torch.float64), stack / smooth[:, None] - 1
+def estimate_local_defocus(
+    pixels: Float[Tensor, "h w"],
+    optics: Optics,
+    estimate: CtfEstimate,
+    *,
+    positions: Float[Tensor, "n 2"],
+    tilt: TiltEstimate,
+    settings: CtfSettings = CtfSettings(),  # noqa: B008  frozen
+) -> Float[Tensor, " n"]:
+    """The mean defocus at places (x, y) in Å of the field, Å: that of the tiles around each, weighted by their nearness and held to the plane of the tilt.
+
+    The likelihoods of the tiles are added with Gaussian weights of a third of the box's width, and a normal prior of 150 Å about the plane. It follows supports that are
+    bent; it cannot see at which height in the ice a single particle lies, whose own rings are far too weak.
+    """
+    offset = positions.double().cpu()
+    plane = tilt.at(offset)
+    if not len(plane):
+        return plane
+    farthest = max(abs(value - estimate.mean_defocus) for value in _corners(tilt))
+    box = max(_SMALLEST_BOX, settings.box // 2)
+    tables = tile_tables(pixels, optics, estimate, replace(settings, box=box), reach=farthest + _LOCAL_RANGE)
+    away = torch.arange(-_LOCAL_RANGE, _LOCAL_RANGE + STEP, STEP, dtype=torch.float64)
+    expected = tilt.at(tables.places)
+    # Each tile tells how far it lies from the plane, so that the plane's own slope smears nothing.
+    departures = torch.stack([tables.at(expected + step) for step in away.tolist()], dim=1)
+    prior = (away / _LOCAL_SPREAD) ** 2 / 2
+    width = tile_side(box, optics.pixel_size) * optics.pixel_size * _NEARNESS
+    found = []
+    for places in torch.split(offset, _PLACES_AT_ONCE):
+        weight = torch.exp(-((torch.cdist(places, tables.places) / width) ** 2) / 2)
+        found.append(_peaks(weight @ departures - prior, away))
+    return plane + torch.cat(found)
 
 
-def _running_mean(profiles: Float[Tensor, "tiles rings"], layout: Layout) -> Tensor:
-    """Each profile averaged over a stretch of an eighth of the band."""
-    half = max(4, len(layout.ring) // 16)
-    padded = torch.nn.functional.pad(profiles[:, None], (half, half), mode="replicate")
-    return torch.nn.functional.avg_pool1d(padded, 2 * half + 1, stride=1)[:, 0]
+def _corners(tilt: TiltEstimate) -> list[float]:
+    """The defocus at the corners of the field, Å."""
+    x, y = 2 * tilt.centre[0], 2 * tilt.centre[1]
+    corners: list[float] = tilt.at(torch.tensor([[0.0, 0.0], [x, 0.0], [0.0, y], [x, y]])).tolist()
+    return corners
 
 
-def _tables(
-    spectra: Tensor, layout: Layout, optics: Optics, *, estimate: CtfEstimate, defocus: Tensor
-) -> Float[Tensor, "tiles steps"]:
-    """The product of each tile's cells with the oscillation of CTF² at each mean defocus."""
-    amplitude, azimuth = estimate.astigmatism / 2, float(estimate.defocus.azimuth.mean())
-    local = amplitude * torch.cos(2 * (layout.azimuth - azimuth))
-    weighted = (spectra * layout.weight).reshape(len(spectra), -1)
-    phase_shift = float(estimate.defocus.phase_shift.mean())
-    columns = []
-    for some in torch.split(defocus, 64):
-        wave = oscillation(layout.frequency, some[:, None, None] + local, optics=optics, phase_shift=phase_shift)
-        columns.append(weighted @ wave.reshape(len(some), -1).T)
-    return torch.cat(columns, dim=1)
+def _peaks(score: Float[Tensor, "n steps"], away: Float[Tensor, " steps"]) -> Float[Tensor, " n"]:
+    """Where each row is highest, between its entries by a parabola."""
+    place = score.argmax(1).clamp(1, len(away) - 2)
+    rows = torch.arange(len(score))
+    before, middle, after = (score[rows, place + i] for i in (-1, 0, 1))
+    bend = before - 2 * middle + after
+    shift = torch.where(bend < 0, (before - after) / (2 * bend), torch.zeros_like(bend))
+    return away[place] + STEP * torch.nan_to_num(shift).clamp(-0.5, 0.5)
 
 
-def _score(tables: Tensor, defocus: Tensor, offset: Tensor, plane: tuple[float, float, float]) -> float:
-    """The sum over the tiles of their tables at the plane's defocus, linear between entries."""
-    place = (plane[0] + offset @ torch.tensor(plane[1:], dtype=torch.float64) - defocus[0]) / _STEP
-    place = place.clamp(0, len(defocus) - 1.001)
-    below = place.floor().long()
-    share = (place - below)[:, None]
-    rows = torch.arange(len(tables))
-    values = tables[rows, below][:, None] * (1 - share) + tables[rows, below + 1][:, None] * share
-    return float(values.sum())
+def _likelihood(tables: TileTables, offset: Tensor, plane: Plane) -> float:
+    return float(tables.at(plane[0] + offset @ torch.tensor(plane[1:], dtype=torch.float64)).sum())
 
 
-def _best_plane(tables: Tensor, defocus: Tensor, offset: Tensor, *, start: float) -> tuple[float, float, float]:
-    """The plane (defocus, gradients) of the highest score: a grid of gradients, then ever smaller steps about the best."""
-    line = torch.linspace(-_STEEPEST, _STEEPEST, _COARSE).tolist()
-    best = max(((start, gx, gy) for gx in line for gy in line), key=lambda plane: _score(tables, defocus, offset, plane))
-    step = (200.0, line[1] - line[0])
-    for _ in range(_HALVINGS):
-        improved = True
-        while improved:
+def _climbed(tables: TileTables, offset: Tensor, start: Plane, *, steps: tuple[float, float]) -> Plane:
+    """The plane to which ever smaller steps lead from a start; gradients stay where their step is 0."""
+    best, value = start, _likelihood(tables, offset, start)
+    for halving in range(_HALVINGS):
+        across, along = (step / 2**halving for step in steps)
+        turns = (-1, 0, 1) if along else (0,)
+        while True:
             around = [
-                (best[0] + i * step[0], best[1] + j * step[1], best[2] + k * step[1])
-                for i in (-1, 0, 1)
-                for j in (-1, 0, 1)
-                for k in (-1, 0, 1)
+                (best[0] + i * across, best[1] + j * along, best[2] + k * along) for i in (-1, 0, 1) for j in turns for k in turns
             ]
-            chosen = max(around, key=lambda plane: _score(tables, defocus, offset, plane))
-            improved = _score(tables, defocus, offset, chosen) > _score(tables, defocus, offset, best)
-            best = chosen if improved else best
-        step = (step[0] / 2, step[1] / 2)
+            chosen = max(around, key=lambda plane: _likelihood(tables, offset, plane))
+            reached = _likelihood(tables, offset, chosen)
+            if reached <= value:
+                break
+            best, value = chosen, reached
     return best
+
+
+def _gradient_error(tables: TileTables, offset: Tensor, plane: Plane) -> float:
+    """The larger standard error of the two gradients, from the curvature of the tiles' likelihoods; infinite where there is none."""
+    local = plane[0] + offset @ torch.tensor(plane[1:], dtype=torch.float64)
+    bend = (tables.at(local + STEP) + tables.at(local - STEP) - 2 * tables.at(local)) / STEP**2
+    design = torch.cat([torch.ones(len(offset), 1, dtype=torch.float64), offset], dim=1)
+    information = -(design * bend[:, None]).T @ design
+    values, vectors = torch.linalg.eigh(information)
+    if float(values[0]) <= 0:
+        return math.inf
+    covariance = (vectors / values) @ vectors.T
+    return float(covariance.diagonal()[1:].max().sqrt())

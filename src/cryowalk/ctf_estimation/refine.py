@@ -1,7 +1,8 @@
 """The fine fit: defocus, astigmatism and phase shift by variable projection.
 
-The logarithm of the power spectrum is modelled as B(k) + E(k) · (−cos 2(χ + φ + arcsin Q)) with a smooth background B and envelope E, both splines. For every
-trial of the few parameters of χ the best B and E follow from linear least squares, so that only the former are searched.
+The logarithm of the power spectrum is modelled as B(k) + C(k) cos 2θ + S(k) sin 2θ + E(k) · (−cos 2(χ + φ + arcsin Q)) with a smooth background B, its
+smooth dependence on direction, C and S (drift, and the interpolation of motion correction, damp one direction more), and a smooth envelope E, all splines. For
+every trial of the few parameters of χ the best splines follow from linear least squares, so that only the former are searched.
 
 Source: Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), for the separation.
 """
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryowalk.ctf_estimation.rings import Rings, relative_position, spline_basis
+from cryowalk.ctf_estimation.rings import Rings, directional_basis, relative_position, spline_basis
 from cryowalk.ctf_estimation.search import Trial, oscillation
 from cryowalk.data.optics import Optics
 
@@ -58,7 +59,7 @@ def refine(rings: Rings, optics: Optics, *, start: Trial, fit_phase_shift: bool)
     envelope = float(model.envelope(coefficients).mean())
     jacobian = np.asarray(found.jac)
     normal = jacobian.T @ jacobian
-    variance = 2 * found.cost / max(1, len(found.fun) - len(found.x) - _BACKGROUND_PIECES - _ENVELOPE_PIECES - 6)
+    variance = 2 * found.cost / max(1, len(found.fun) - len(found.x) - len(coefficients))
     deviation = np.sqrt(np.abs(np.diag(np.linalg.pinv(normal))) * variance)
     return Fit(
         defocus=defocus,
@@ -81,7 +82,8 @@ class _Model:
         self._root = rings.weight[filled].sqrt()[:, None]
         self._values = rings.value[filled][:, None] * self._root
         position = relative_position(rings, self._frequency)
-        self._background = spline_basis(position, pieces=_BACKGROUND_PIECES)
+        level = spline_basis(position, pieces=_BACKGROUND_PIECES)
+        self._background = torch.cat([level, directional_basis(position, self._azimuth)], dim=1)
         self._envelope = spline_basis(position, pieces=_ENVELOPE_PIECES)
 
     def solve(self, parameters: "np.ndarray") -> tuple[Float[Tensor, " cells"], Float[Tensor, " functions"]]:

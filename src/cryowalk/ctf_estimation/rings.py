@@ -12,6 +12,7 @@ from cryowalk.ctf_estimation.spectrum import PowerSpectrum
 
 SECTORS = 36  # of 5°, over half a turn; the other half is their mirror
 _FEWEST_RINGS = 16
+_DIRECTIONAL_PIECES = 1
 _ICE = (1 / 4.05, 1 / 3.45)  # 1/Å, the band of the rings of ice that is left out on request
 
 
@@ -135,6 +136,13 @@ def smooth_fit(
     coefficients = torch.linalg.lstsq(basis * root, values[:, None] * root).solution
     fitted: Tensor = (basis @ coefficients)[:, 0]
     return fitted
+
+
+def directional_basis(position: Float[Tensor, "*shape"], azimuth: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape functions"]:
+    """Smooth functions of frequency times cos 2θ and sin 2θ: a background that depends on direction, too smooth to follow rings."""
+    smooth = spline_basis(position, pieces=_DIRECTIONAL_PIECES)
+    parts = (smooth * torch.cos(2 * azimuth)[..., None], smooth * torch.sin(2 * azimuth)[..., None])
+    return torch.cat(parts, dim=-1)
 
 
 def relative_position(rings: Rings, frequency: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryowalk.ctf_estimation.rings import Rings, relative_position, smooth_fit
+from cryowalk.ctf_estimation.rings import Rings, directional_basis, relative_position, smooth_fit
 from cryowalk.data.optics import Optics
 
 DEFOCUS_STEP = 50.0  # Å
@@ -54,8 +54,19 @@ def flattened(rings: Rings) -> Float[Tensor, "sectors rings"]:
     rest = rings.profile - smooth_fit(rings.profile, weight, position=position, pieces=_BACKGROUND_PIECES)
     variance = smooth_fit(rest**2, weight, position=position, pieces=_ENVELOPE_PIECES)
     scale = variance.clamp_min(_LEAST_ENVELOPE * float((rest**2).mean())).sqrt()
-    background = rings.profile - rest
-    return torch.where(rings.weight > 0, (rings.value - background) / scale.clamp_min(1e-12), torch.zeros_like(rings.value))
+    level = rings.value - (rings.profile - rest)
+    level = level - _directional(rings, level)
+    return torch.where(rings.weight > 0, level / scale.clamp_min(1e-12), torch.zeros_like(rings.value))
+
+
+def _directional(rings: Rings, values: Float[Tensor, "sectors rings"]) -> Float[Tensor, "sectors rings"]:
+    """The part of the values that changes smoothly with frequency and as cos 2θ and sin 2θ with direction."""
+    basis = directional_basis(relative_position(rings, rings.frequency), rings.azimuth)
+    root = rings.weight.sqrt()[..., None]
+    design = (basis * root).flatten(0, 1)
+    found = torch.linalg.lstsq(design, (values[..., None] * root).flatten(0, 1)).solution
+    part: Tensor = (basis @ found)[..., 0]
+    return part
 
 
 def oscillation(

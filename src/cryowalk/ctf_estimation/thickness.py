@@ -9,53 +9,70 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from cryowalk.ctf_estimation.estimate import CtfEstimate
-from cryowalk.ctf_estimation.rings import spline_basis
+from cryowalk.ctf_estimation.rings import smooth_fit, spline_basis
 from cryowalk.ctf_estimation.search import oscillation
 from cryowalk.data.optics import Optics
 
 _STEP = 10.0  # Å
 _LARGEST = 6000.0  # Å
 _BACKGROUND_PIECES = 7
-_ENVELOPE_PIECES = 1
-_LEAST_GAIN = 0.01  # of the variance that a fit without thickness leaves
+_DECAYS = tuple(
+    10.0 * i for i in range(-3, 31)
+)  # Å², B of the rings' envelope exp(−B k²); a little below 0, where the background falls faster
+_SIGNIFICANT = 5.0  # standard deviations
 
 
 class ThicknessEstimate(NamedTuple):
-    """The thickness (Å), the spacing of the first node of the rings (Å), and the share of the misfit that it removes; NaN where no node is seen."""
+    """The thickness (Å) and the spacing of the first node of the rings (Å), NaN where no node is seen.
+
+    `significance` says how much better it fits than any thickness without a node in the band, in standard deviations.
+    """
 
     thickness: float
     node: float
-    gain: float
+    significance: float
 
 
 def estimate_thickness(estimate: CtfEstimate, optics: Optics, *, finest: float = 3.5) -> ThicknessEstimate:
     """The thickness whose rings fit the equi-phase average best.
 
-    A node must lie within the band that is looked at: at 300 kV and 3.5 Å the thinnest slab that can be told from a thin one has 620 Å.
+    The average over its smooth background is modelled as a spline plus a exp(−B k²) sinc(λ k² t) · (−cos 2(χ + …)) with a > 0: an envelope that may not change
+    its sign, so that a node is not taken for one. A node must lie within the band that is looked at: at 300 kV and 3.5 Å the thinnest slab that can be told from
+    a thin one has 620 Å.
     """
     average = estimate.average
     band = average.frequency <= 1 / finest
     frequency = average.frequency[band]
-    values = torch.log(average.power[band].clamp_min(1e-300))
+    power = average.power[band].clamp_min(float(average.power[band].mean()) * 1e-9)
+    weight = frequency.sqrt()  # the number of pixels of a ring grows with its radius
     position = (frequency - frequency[0]) / (frequency[-1] - frequency[0])
-    background = spline_basis(position, pieces=_BACKGROUND_PIECES)
-    envelope = spline_basis(position, pieces=_ENVELOPE_PIECES)
+    smooth = smooth_fit(torch.log(power), weight**2, position=position, pieces=_BACKGROUND_PIECES)
+    background = torch.linalg.qr(spline_basis(position, pieces=_BACKGROUND_PIECES) * weight[:, None]).Q
+
+    def rest(columns: Tensor) -> Tensor:
+        """What the background cannot take up."""
+        left: Tensor = columns - background @ (background.T @ columns)
+        return left
+
     defocus = torch.tensor(estimate.mean_defocus, dtype=torch.float64)
     wave = oscillation(frequency, defocus, optics=optics, phase_shift=float(estimate.defocus.phase_shift.mean()))
-    weight = frequency.sqrt()[:, None]  # the number of pixels of a ring grows with its radius
-    misfit = []
+    values = rest((power / torch.exp(smooth) * weight)[:, None])[:, 0]
     trials = torch.arange(0.0, _LARGEST, _STEP, dtype=torch.float64)
-    for thickness in trials:
-        seen = wave * torch.sinc(optics.wavelength * frequency**2 * thickness)
-        design = torch.cat([background, envelope * seen[:, None]], dim=1) * weight
-        rest = values[:, None] * weight - design @ torch.linalg.lstsq(design, values[:, None] * weight).solution
-        misfit.append(float(rest.square().sum()))
-    best = min(range(len(misfit)), key=misfit.__getitem__)
-    gain = 1 - misfit[best] / misfit[0]
+    fade = torch.sinc(optics.wavelength * frequency[:, None] ** 2 * trials)
+    gains = []
+    for decay in _DECAYS:
+        rings = rest((wave * weight * torch.exp(-decay * frequency**2))[:, None] * fade)
+        gains.append((values @ rings).clamp_min(0) ** 2 / rings.square().sum(0).clamp_min(1e-12))
+    gain = torch.stack(gains).amax(0)
+    best = int(gain.argmax())
+    noise = float(values.square().sum() - gain[best]) / max(1, len(values) - background.shape[1] - 3)
     thickness = float(trials[best])
     node = math.sqrt(optics.wavelength * thickness)
-    if thickness == 0 or node < finest or gain < _LEAST_GAIN:
-        return ThicknessEstimate(math.nan, math.nan, gain)
-    return ThicknessEstimate(thickness, node, gain)
+    without = float(gain[optics.wavelength * trials <= finest**2].max())  # the best whose node lies outside the band
+    significance = math.sqrt(max(float(gain[best]) - without, 0.0) / noise) if noise > 0 else 0.0
+    if significance < _SIGNIFICANT:
+        return ThicknessEstimate(math.nan, math.nan, significance)
+    return ThicknessEstimate(thickness, node, significance)

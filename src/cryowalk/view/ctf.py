@@ -1,6 +1,6 @@
 """The fit of a contrast transfer function: the equi-phase average beside the CTF² that was found."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from cryowalk.view.curves import resolution_axis
 _SHOWN = 1.6  # the measured curve is cut at ± this, about the middle of CTF²
 
 
+@runtime_checkable
 class RingsAndModel(Protocol):
     """What is drawn: curves over frequency (1/Å)."""
 

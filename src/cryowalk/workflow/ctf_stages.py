@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cryowalk.core.errors import InputError
 from cryowalk.ctf_estimation.estimate import CtfEstimate, estimate_ctf
-from cryowalk.ctf_estimation.local import estimate_tilt
+from cryowalk.ctf_estimation.local import estimate_local_defocus, estimate_tilt
 from cryowalk.ctf_estimation.quality import flattened_picture
 from cryowalk.ctf_estimation.settings import CtfSettings
 from cryowalk.ctf_estimation.spectrum import PowerSpectrum, power_spectrum, spectrum_of_picture
@@ -26,6 +26,7 @@ from cryowalk.io.pictures import read_micrograph
 from cryowalk.io.stacks import find_stack
 from cryowalk.io.star_numbers import integer_texts, number_texts
 from cryowalk.workflow.batch import Failure, stems, work_through
+from cryowalk.workflow.ctf_particles import PARTICLES_NAME, PlacedParticles, write_particle_defocus
 from cryowalk.workflow.job import Job
 
 TABLE_NAME = "micrographs_ctf.star"
@@ -38,17 +39,19 @@ _COLUMNS = {
     "cwDefocusDeviation": "deviation",
     "cwTilt": "tilt",
     "cwTiltAxis": "tilt_axis",
+    "cwTiltSignificance": "tilt_significance",
     "cwThickness": "thickness",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CtfInputs:
-    """What is looked at: the micrographs, where each one lies, and whether the files are pictures of power spectra."""
+    """What is looked at: the micrographs, where each one lies, whether the files are pictures of power spectra, and particles that want their own defocus."""
 
     micrographs: MicrographSet
     paths: tuple[Path | None, ...]
     are_spectra: bool = False
+    placed: PlacedParticles | None = None
 
 
 def micrographs_of_files(files: Sequence[Path], optics: Optics) -> MicrographSet:
@@ -86,7 +89,8 @@ def inputs_of(files: Sequence[Path], optics: Optics | None, *, are_spectra: bool
 def estimate_ctf_files(job: Job, inputs: CtfInputs, settings: CtfSettings) -> tuple[MicrographSet, tuple[Failure, ...]]:
     """The micrographs whose CTF was found, and the files that could not be used; micrographs_ctf.star holds the former.
 
-    Each micrograph's numbers go to results/ and its diagnostic image to pictures/; one whose numbers are there is not done again.
+    Each micrograph's numbers go to results/ and its diagnostic image to pictures/; one whose numbers are there is not done again. Particles, where given, go to
+    particles.star with the defocus at their own places.
     """
     micrographs = inputs.micrographs
     short = stems(micrographs.names)
@@ -101,7 +105,10 @@ def estimate_ctf_files(job: Job, inputs: CtfInputs, settings: CtfSettings) -> tu
         optics = micrographs.optics_of(index)
         spectrum, pixels = _spectrum(path, optics, settings, are_spectra=inputs.are_spectra)
         estimate = estimate_ctf(spectrum, optics, settings)
-        facts = _facts(estimate, optics, pixels, settings)
+        facts = _facts(estimate, optics, settings)
+        if pixels is not None:
+            positions = None if inputs.placed is None else inputs.placed.positions(index, optics.pixel_size)
+            facts |= _field_facts(pixels, optics, estimate, settings, positions=positions)
         picture = flattened_picture(spectrum, optics, estimate.defocus, finest=settings.finest_resolution)
         write_array(picture, job.path(f"{PICTURES}/{short[index]}.ctf"), voxel_size=1.0, kind="images")
         atomic_write_text(results[index], json.dumps(facts, indent=1) + "\n")
@@ -114,6 +121,8 @@ def estimate_ctf_files(job: Job, inputs: CtfInputs, settings: CtfSettings) -> tu
     facts = [json.loads(results[index].read_text(encoding="utf-8")) for index in kept]
     found = _with_columns(micrographs[kept], facts, [f"{PICTURES}/{short[index]}.ctf" for index in kept], job.directory)
     write_micrographs(found, job.path(TABLE_NAME))
+    if inputs.placed is not None:
+        write_particle_defocus(inputs.placed, {index: results[index] for index in kept}, job.path(PARTICLES_NAME))
     return found, failures
 
 
@@ -128,7 +137,7 @@ def _spectrum(path: Path, optics: Optics, settings: CtfSettings, *, are_spectra:
         raise type(error)(error.what, file=path, expected=error.expected, cause=error.cause, fix=error.fix) from None
 
 
-def _facts(estimate: CtfEstimate, optics: Optics, pixels: Tensor | None, settings: CtfSettings) -> dict[str, object]:
+def _facts(estimate: CtfEstimate, optics: Optics, settings: CtfSettings) -> dict[str, object]:
     """The numbers that are kept of one micrograph: Å and degrees, as the table has them."""
     defocus = estimate.defocus
     facts: dict[str, object] = {
@@ -146,12 +155,26 @@ def _facts(estimate: CtfEstimate, optics: Optics, pixels: Tensor | None, setting
             for part in ("frequency", "measured", "model", "agreement")
         },
     }
-    if settings.tilt == "fit" and pixels is not None:
-        tilt = estimate_tilt(pixels, optics, estimate, settings)
-        facts |= {"tilt": math.degrees(tilt.angle), "tilt_axis": math.degrees(tilt.axis), "gradient": list(tilt.gradient)}
     if settings.thickness == "fit":
         thickness = estimate_thickness(estimate, optics, finest=settings.finest_resolution).thickness
         facts["thickness"] = 0.0 if math.isnan(thickness) else thickness
+    return facts
+
+
+def _field_facts(
+    pixels: Tensor, optics: Optics, estimate: CtfEstimate, settings: CtfSettings, *, positions: Tensor | None
+) -> dict[str, object]:
+    """The numbers that are kept of how the defocus changes over one micrograph."""
+    facts: dict[str, object] = {}
+    if settings.tilt == "none" and positions is None:
+        return facts
+    tilt = estimate_tilt(pixels, optics, estimate, settings)
+    if settings.tilt == "fit":
+        facts |= {"tilt": math.degrees(tilt.angle), "tilt_axis": math.degrees(tilt.axis), "gradient": list(tilt.gradient)}
+        facts["tilt_significance"] = tilt.significance
+    if positions is not None:
+        found = estimate_local_defocus(pixels, optics, estimate, positions=positions, tilt=tilt, settings=settings)
+        facts["local"] = [round(value, 2) for value in found.tolist()]
     return facts
 
 

@@ -1,6 +1,6 @@
 """`cryowalk ctf`: defocus, astigmatism and their quality, of many micrographs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,11 @@ class CtfFiles:
 
     micrographs: Annotated[tuple[Path, ...], "a STAR file of micrographs, or images (MRC, TIFF, PNG, JPEG)", "--i"] = ()
     power_spectra: Annotated[tuple[Path, ...], "images of power spectra instead of micrographs"] = ()
+    particles: Annotated[
+        Path | None,
+        "a STAR file of particles with micrographs and coordinates: each gets the defocus at its own place, in particles.star",
+        "--coords",
+    ] = None
     output: Annotated[Path, "directory of the results"]
     pixel_size: Annotated[float | None, "pixel size of image files, Å; for power spectra that of their Nyquist frequency"] = None
     voltage_kv: Annotated[float, "acceleration voltage of image files, kV", "--voltage", "--kv"] = 300.0
@@ -26,12 +31,15 @@ class CtfFiles:
         """Nothing, if there is one kind of input."""
         if bool(self.micrographs) == bool(self.power_spectra):
             raise ValueError("give either --i with micrographs or --power-spectra")
+        if self.power_spectra and self.particles is not None:
+            raise ValueError("--coords needs micrographs: the power spectrum of a whole one does not tell places apart")
 
 
 def run(files: CtfFiles, settings: CtfSettings, context: Context) -> None:
     """Nothing; micrographs_ctf.star, each micrograph's numbers and pictures, and the report are in the output directory."""
     from cryowalk.data.optics import Optics
     from cryowalk.workflow.batch import raise_failures
+    from cryowalk.workflow.ctf_particles import placed_particles
     from cryowalk.workflow.ctf_stages import estimate_ctf_files, inputs_of
 
     optics = None
@@ -43,6 +51,8 @@ def run(files: CtfFiles, settings: CtfSettings, context: Context) -> None:
             amplitude_contrast=files.amplitude_contrast,
         )
     inputs = inputs_of(files.micrographs or files.power_spectra, optics, are_spectra=bool(files.power_spectra))
+    if files.particles is not None:
+        inputs = replace(inputs, placed=placed_particles(files.particles, inputs.micrographs.names))
     with context.job(files, settings) as job:
         found, failures = estimate_ctf_files(job, inputs, settings)
         if len(found):
@@ -76,6 +86,6 @@ COMMAND = Command(
     run=run,
     files=CtfFiles,
     settings=CtfSettings,
-    details="Writes micrographs_ctf.star, which RELION opens, results/*.json and pictures/*.ctf.",
+    details="Writes micrographs_ctf.star, which RELION opens, results/*.json and pictures/*.ctf; with --coords particles.star.",
     report=draw_again,
 )
