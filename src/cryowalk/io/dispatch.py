@@ -7,6 +7,7 @@ from typing import Any
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data.atoms import Atoms
 from cryowalk.data.camera import Response
+from cryowalk.data.coordinates import Coordinates
 from cryowalk.data.images import ImageStack, Micrograph, Movie
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.data.particles import ParticleSet
@@ -14,7 +15,7 @@ from cryowalk.data.tilt_series import TiltSeries
 from cryowalk.data.truth import Truth
 from cryowalk.data.volume import Volume
 from cryowalk.io.atoms import read_atoms, write_atoms
-from cryowalk.io.coordinates import Coordinates, read_coordinates, write_coordinates
+from cryowalk.io.coordinates import read_coordinates, write_coordinates
 from cryowalk.io.eer import EerMovieReader
 from cryowalk.io.kinds import KNOWN_IN_WORDS, MDOC_ENDINGS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import read_map, write_map
