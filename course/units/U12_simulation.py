@@ -985,7 +985,7 @@ assert float(agreement["crumb"][between].min()) > 0.999
 #
 # Where the object is weak and thin the two routes are the same picture, and projection is far cheaper. The molecule is strong rather than thick: to 5 Å the exact phase matters more than the way through it, which turns phases by little. (Thickness grows with $k^2$: see U10 for 2 Å.) Where they differ, the difference is a property of the specimen and not a defect of either: choose the route by the question. To train a picker, projection with honest ice is the better use of your time. To ask what a thick specimen does to 2 Å detail, it is the wrong tool.
 #
-# **What this microscope leaves out.** Damage here blurs; real molecules also break and move. Ice is a random field, independent from slice to slice, not frozen water that knows about the protein. In a single micrograph (not in a movie) the ice does not stir. Charging, crystalline patches of ice, bent films and a gain reference that went stale are on you.
+# **What this microscope leaves out.** Damage here blurs; real molecules also break and move. Ice is a random field, independent from slice to slice, not frozen water that knows about the protein. Charging, crystalline patches of ice, bent films and a gain reference that went stale are on you.
 
 # %% [markdown]
 # ## In your own words
