@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.core.errors import InputError
-from cryowalk.ctf_estimation.spectrum import power_spectrum
+from cryowalk.ctf_estimation.spectrum import power_spectrum, tile_side
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.fourier.shells import shell_average, shell_frequency
 from cryowalk.io.atomic import atomic_path, atomic_write_text
@@ -108,19 +108,20 @@ def curate_files(job: Job, inputs: CtfInputs, settings: CurationSettings, *, pic
             if settings.thumbnails:
                 write_thumbnail(image.pixels, job.path(f"{THUMBNAILS}/{short[index]}.png"), side=settings.thumbnails)
             if settings.ice == "measure":
-                ice = ice_ring(image.pixels, pixel_size=optics.pixel_size)
+                ice = _ice_ring_of_file(image.pixels, optics.pixel_size, path)
         atomic_write_text(results[index], json.dumps({"ice": None if math.isnan(ice) else ice}) + "\n")
 
     failures = work_through(job, names, work, what="looking at micrographs", is_done=lambda index: results[index].is_file())
     failed = {failure.name for failure in failures}
     usable = [index for index, name in enumerate(names) if name not in failed]
-    micrographs = _with_ice(inputs.micrographs[usable], [results[index] for index in usable])
+    micrographs = _with_ice(inputs.micrographs[torch.tensor(usable, dtype=torch.int64)], [results[index] for index in usable])
     chosen = None if picks is None else [picks[index] for index in usable]
     figures = figures_of(micrographs, picks=chosen)
     reasons = verdicts(micrographs, figures, settings)
     named = replace(micrographs, names=_seen_from(job, [inputs.paths[index] for index in usable], micrographs.names))
     found = Curated(micrographs=named, figures=figures, reasons=reasons, failures=failures)
-    _write(job, found)
+    if usable:
+        _write(job, found)
     return found
 
 
@@ -187,9 +188,8 @@ def ice_ring(pixels: Float[Tensor, "h w"], *, pixel_size: float) -> float:
     """
     if 2 * pixel_size > _BESIDE[0][0]:
         return math.nan
-    spectrum = power_spectrum(pixels, pixel_size=pixel_size, box=min(_BOX, min(pixels.shape) // 2 * 2))
-    if 2 * spectrum.pixel_size > _BESIDE[0][0]:
-        return math.nan
+    largest = int(min(_BOX, min(pixels.shape) * _BOX / tile_side(_BOX, pixel_size)))
+    spectrum = power_spectrum(pixels, pixel_size=pixel_size, box=largest // 2 * 2)
     average = shell_average(spectrum.power, size=(spectrum.side, spectrum.side))
     frequency = shell_frequency(spectrum.side, pixel_size=spectrum.pixel_size)
 
@@ -197,6 +197,13 @@ def ice_ring(pixels: Float[Tensor, "h w"], *, pixel_size: float) -> float:
         return average[(frequency >= 1 / coarsest) & (frequency <= 1 / finest)].mean()
 
     return float(mean(*_RING) / ((mean(*_BESIDE[0]) + mean(*_BESIDE[1])) / 2))
+
+
+def _ice_ring_of_file(pixels: Float[Tensor, "h w"], pixel_size: float, path: Path) -> float:
+    try:
+        return ice_ring(pixels, pixel_size=pixel_size)
+    except InputError as error:
+        raise InputError(error.what, file=path, cause=error.cause) from None
 
 
 def write_thumbnail(pixels: Float[Tensor, "h w"], path: Path, *, side: int) -> None:
