@@ -175,9 +175,9 @@ def verdicts(micrographs: MicrographSet, figures: dict[str, Float[Tensor, " n"]]
         low, high = limits_of(settings, name)
         for row, value in enumerate(values.tolist()):
             if low is not None and value < low:
-                reasons[row].append(f"{name.replace('_', ' ')} {value:.4g} < {low:g}")
+                reasons[row].append(f"{name.replace('_', ' ')} {value:.5g} < {low:g}")
             if high is not None and value > high:
-                reasons[row].append(f"{name.replace('_', ' ')} {value:.4g} > {high:g}")
+                reasons[row].append(f"{name.replace('_', ' ')} {value:.5g} > {high:g}")
     return tuple("; ".join(each) for each in reasons)
 
 
