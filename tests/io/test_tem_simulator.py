@@ -228,6 +228,7 @@ def test_any_text_is_read_or_refused_by_an_error_of_ours(text):
         (("particle_type = toto", "particle_type = tata"), "the particle “tata”, which is not there"),
         (("mtf_c = 1", "mtf_c = 0"), "are all 0"),
         (("dqe = 0.5", "dqe = 50"), "per cent"),
+        (("dose_per_im = 100", "dose_per_im = 0"), "no electrons make the images"),
     ],
 )
 def test_wrong_files_are_one_error(tmp_path, change, message):

@@ -235,6 +235,10 @@ def _checked(made: TemInput, path: Path | None) -> TemInput:
         raise InputError("mtf_a, mtf_b and mtf_c of a detector are all 0", file=path, expected="a sum above 0")
     if any(one.quantum_efficiency > 1 for one in made.detectors):
         raise InputError("dqe is above 1", file=path, cause="per cent in place of a fraction")
+    if made.beam.generates_dose and not (made.beam.dose_per_image or made.beam.total_dose):
+        raise InputError(
+            "dose_per_im and total_dose are 0: no electrons make the images", file=path, expected="a dose above 0, e⁻/nm²"
+        )
     return made
 
 
