@@ -143,6 +143,31 @@ def test_our_series_comes_back():
     assert again.movie_names == ("a b.eer", "b.eer", "c.eer", "d.eer")
 
 
+def test_other_programs_find_the_order_by_the_times_and_the_dose_before_each():
+    order, before = torch.tensor([2, 0, 1, 61]), torch.tensor([6.0, 0.0, 3.0, 183.0], dtype=torch.float64)
+    angles = torch.tensor([-3.0, 0.0, 3.0, 6.0], dtype=torch.float64).deg2rad()
+    series = TiltSeries(
+        name="TS_1",
+        optics=OPTICS,
+        tilt_angle=angles,
+        dose=torch.full((4,), 3.0, dtype=torch.float64),
+        dose_before=before,
+        order=order,
+    )
+    images = mdoc_of_tilt_series(series, image_size=(8, 8)).images
+    assert [one.get("DateTime") for one in images] == [
+        "01-Jan-2000  00:02:00",
+        "01-Jan-2000  00:00:00",
+        "01-Jan-2000  00:01:00",
+        "01-Jan-2000  01:01:00",
+    ]
+    assert [one.get("PriorRecordDose") for one in images] == ["6", "0", "3", "183"]
+    foreign = "\n".join(
+        line for line in format_mdoc(mdoc_of_tilt_series(series, image_size=(8, 8))).split("\n") if "cryowalkOrder" not in line
+    )
+    assert tilt_series_of_mdoc(parse_mdoc(foreign), optics=OPTICS).order.tolist() == [2, 0, 1, 3]
+
+
 def test_small_things():
     assert bare_name(r"D:\a b\c.tif") == bare_name("/x/y/c.tif") == bare_name("c.tif") == "c.tif"
     assert axis_degrees(axis_azimuth(-12.5)) == pytest.approx(-12.5)

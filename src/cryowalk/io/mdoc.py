@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -26,6 +26,7 @@ MDOC_ENDINGS = {".mdoc"}
 IMAGE, TITLE = "ZValue", "T"
 _HEADING = re.compile(r"\[\s*([A-Za-z]\w*)\s*=(.*)\]\s*$")
 _AXIS = re.compile(r"tilt axis angle\s*=\s*(-?[0-9.]+)", re.IGNORECASE)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TIMES = ("%d-%b-%Y  %H:%M:%S", "%d-%b-%y  %H:%M:%S", "%d-%b-%Y %H:%M:%S", "%d-%b-%y %H:%M:%S", "%Y-%m-%d %H:%M:%S")
 
 
@@ -242,6 +243,12 @@ def _time(text: str | None) -> float | None:
     return None
 
 
+def _time_of_order(number: int) -> str:
+    """A time for the image that was taken as number so many, in SerialEM's form and in English whatever the locale."""
+    time = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+    return f"{time.day:02d}-{_MONTHS[time.month - 1]}-{time.year}  {time:%H:%M:%S}"
+
+
 def _axis(mdoc: Mdoc) -> float | None:
     """The azimuth of the tilt axis, rad: SerialEM and IMOD count from +y, counter-clockwise."""
     found = next((match for title in mdoc.titles if (match := _AXIS.search(title))), None)
@@ -270,8 +277,8 @@ def earlier_dose(dose: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 def mdoc_of_tilt_series(series: TiltSeries, *, image_size: tuple[int, int], stack: str = "") -> Mdoc:
     """An mdoc file that tells of a tilt series as SerialEM would, its images in the order they stand in; `image_size` is (width, height) in px.
 
-    `tilt_series_of_mdoc` reads it back. Times are not told (data files of ours hold none): an image's place in the order of acquisition is its key
-    `cryowalkOrder`, and the images should be given in that order for other programs.
+    `tilt_series_of_mdoc` reads it back. Other programs tell the order of acquisition by the times: an image's is that many minutes after the first
+    day of 2000, a time that nobody takes for a real one, since data files of ours hold none. `PriorRecordDose` is the dose before it.
     """
     optics = series.optics
     general = [
@@ -289,6 +296,8 @@ def mdoc_of_tilt_series(series: TiltSeries, *, image_size: tuple[int, int], stac
         entries = [("TiltAngle", f"{float(series.tilt_angle[row]) / DEGREE:.9g}"), ("PixelSpacing", repr(optics.pixel_size))]
         if series.dose is not None:
             entries.append(("ExposureDose", f"{float(series.dose[row]):.9g}"))
+        if series.dose_before is not None:
+            entries.append(("PriorRecordDose", f"{float(series.dose_before[row]):.9g}"))
         if series.defocus is not None:
             mean = float(series.defocus.major[row] + series.defocus.minor[row]) / 2
             entries.append(("TargetDefocus", f"{-mean / MICROMETRE + 0.0:.9g}"))
@@ -296,5 +305,6 @@ def mdoc_of_tilt_series(series: TiltSeries, *, image_size: tuple[int, int], stac
             entries.append(("SubFramePath", "X:\\" + series.movie_names[row].replace("/", "\\")))
         if series.order is not None:
             entries.append(("cryowalkOrder", str(int(series.order[row]))))
+            entries.append(("DateTime", _time_of_order(int(series.order[row]))))
         sections.append(MdocSection(kind=IMAGE, value=str(row), entries=tuple(entries)))
     return Mdoc(sections=tuple(sections))
