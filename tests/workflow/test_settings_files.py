@@ -80,3 +80,20 @@ def test_hostile_and_broken_files_are_refused(tmp_path, text, monkeypatch):
     with pytest.raises(InputError):
         read_settings(tmp_path / "s.yaml")
     assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [({"patches": 5}, "2 values"), ({"shells": 0.5}, "values in a list"), ({"patches": {"x": 1}}, "2 values")],
+)
+def test_a_single_value_for_several_says_how_many(values, expected):
+    with pytest.raises(UsageError) as error:
+        settings_from(Choices, values)
+    assert error.value.expected == expected
+
+
+def test_a_broken_yaml_file_is_named_with_its_line(tmp_path):
+    (tmp_path / "s.yaml").write_text("count: 3\npatches: [1,\n")
+    with pytest.raises(InputError, match=r"s\.yaml, line 3: this is not YAML") as error:
+        read_settings(tmp_path / "s.yaml")
+    assert "\\n" not in str(error.value)

@@ -74,7 +74,13 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise InputError(f"this is not JSON: {error}", file=path) from None
     except Exception as error:
         if type(error).__module__.startswith("yaml"):
-            raise InputError(f"this is not YAML: {error}", file=path) from None
+            where = getattr(error, "problem_mark", None)
+            raise InputError(
+                f"this is not YAML: {getattr(error, 'problem', None) or type(error).__name__}",
+                file=path,
+                row=where.line + 1 if where is not None else None,
+                expected="lines such as “dose: 40”",
+            ) from None
         raise
     if isinstance(values, dict) and path.name == "job.json" and isinstance(values.get("settings"), dict):
         values = values["settings"]
@@ -108,11 +114,14 @@ def fitted(hint: Any, value: Any) -> Any:
 
 
 def _fitted_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    several = "values in a list" if kinds[1:] == (Ellipsis,) else f"{len(kinds)} values"
+    if not isinstance(value, (str, list, tuple)):
+        raise ValueError(several)  # noqa: TRY004  the caller turns it into a message
     items = value.replace(",", " ").split() if isinstance(value, str) else list(value)
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         return tuple(fitted(kinds[0], item) for item in items)
     if len(items) != len(kinds):
-        raise ValueError(f"{len(kinds)} values")
+        raise ValueError(several)
     return tuple(fitted(kind, item) for kind, item in zip(kinds, items, strict=True))
 
 
