@@ -135,6 +135,28 @@ def test_conversions(inside, tmp_path, capsys):
     assert exit_code(["convert", "--i", "sim/particles.star", "--o", "sim/particles.star"]) == 2
 
 
+def test_movies_are_converted_between_formats(inside, tmp_path, capsys):
+    import torch
+
+    from cryowalk.io import open_movie, write_movie
+
+    frames = torch.poisson(torch.full((3, 12, 20), 2.0), generator=torch.Generator().manual_seed(4))
+    first, *others = (str(tmp_path / name) for name in ("a.tiff", "b.mrc", "c.eer", "d.tif"))
+    write_movie(iter(frames), first, pixel_size=1.5, sample_format="uint8")
+    source = first
+    for name in (*others, str(tmp_path / "e.mrcs")):
+        more = ["--pixel-size", "0.75"] if name.endswith("d.tif") else []
+        assert exit_code(["convert", "--i", source, "--o", name, *more, "--quiet"]) == 0
+        movie = open_movie(name)
+        assert torch.equal(movie.read(range(3)), frames)
+        assert movie.pixel_size == pytest.approx(0.75 if more or name.endswith("e.mrcs") else 1.5)
+        source = name
+    assert exit_code(["convert", "--i", first, "--o", str(tmp_path / "x.star")]) == 2
+    assert "no way from a.tiff (movie)" in capsys.readouterr().err
+    (tmp_path / "t.mdoc").write_text("[ZValue = 0]\nTiltAngle = 3\n")
+    assert exit_code(["convert", "--i", str(tmp_path / "t.mdoc"), "--o", str(tmp_path / "x.mrc")]) == 2
+
+
 def test_converting_a_map_keeps_its_values(inside, tmp_path):
     import numpy as np
 

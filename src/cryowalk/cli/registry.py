@@ -54,7 +54,7 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
     Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
-    Entry(words=("convert",), summary="Convert maps, stacks, STAR files and structures.", module="convert", panel=_FILES),
+    Entry(words=("convert",), summary="Convert maps, stacks, movies, STAR files and structures.", module="convert", panel=_FILES),
     Entry(words=("inspect",), summary="Tell in words what is in a file.", module="inspect", panel=_FILES),
     Entry(
         words=("validate",), summary="Check files for faults; exit 0 only when all are sound.", module="validate", panel=_FILES

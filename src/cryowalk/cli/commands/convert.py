@@ -1,4 +1,4 @@
-"""`cryowalk convert`: maps, stacks, STAR files and structures from one form to another."""
+"""`cryowalk convert`: maps, stacks, movies, STAR files and structures from one form to another."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +8,19 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.core.errors import InputError, UsageError
 
-KINDS = {"mrc": "MRC", "star": "STAR", "structure": "atoms"}
+KINDS = {"mrc": "MRC", "star": "STAR", "structure": "atoms", "tiff": "movie", "mdoc": "mdoc", "tem": "TEM-simulator"}
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
+MOVIES = (".tif", ".tiff", ".eer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertFiles:
     """What to convert to what; the ending of the output's name decides."""
 
-    input: Annotated[Path, "MRC, STAR, PDB or mmCIF file, compressed or not", "--i"]
-    output: Annotated[Path, "file to write: .mrc, .mrcs, .star, .pdb or .cif"]
+    input: Annotated[Path, "MRC, STAR, PDB or mmCIF file, compressed or not; TIFF or EER movie", "--i"]
+    output: Annotated[Path, "file to write: .mrc, .mrcs, .tiff, .eer, .star, .pdb or .cif"]
     pixel_size: Annotated[float | None, "pixel or voxel size of the output, Å (a new header value; no resampling)"] = None
-    mode: Annotated[Literal["float32", "float16"], "how MRC values are stored"] = "float32"
+    mode: Annotated[Literal["float32", "float16"], "how MRC and TIFF values are stored"] = "float32"
     box: Annotated[int | None, "side of the map made from a structure, voxels; large enough for it unless given"] = None
 
 
@@ -43,7 +44,7 @@ def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa:
         raise InputError(
             f"this is {foreign_words(files.input) or 'a file of no kind known here'}, and cannot be converted",
             file=files.input,
-            expected="an MRC, STAR, PDB or mmCIF file, compressed or not",
+            expected="an MRC, STAR, PDB or mmCIF file, compressed or not, or a TIFF or EER movie",
         )
     if kind == "structure" and suffix in STRUCTURES:
         words = _structure(files)
@@ -53,10 +54,12 @@ def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa:
         words = _table(files)
     elif kind == "mrc" and suffix in (".mrc", ".mrcs", ".map"):
         words = _mrc(files, context)
+    elif (kind == "tiff" and suffix in (".mrc", ".mrcs", *MOVIES)) or (kind == "mrc" and suffix in MOVIES):
+        words = _movie(files, context)
     else:
         raise UsageError(
             f"there is no way from {files.input.name} ({KINDS[kind]}) to {files.output.name}",
-            expected="structure → .pdb, .cif or .mrc; STAR → .star; MRC → .mrc or .mrcs",
+            expected="structure → .pdb, .cif or .mrc; STAR → .star; MRC or movie → .mrc, .mrcs, .tiff or .eer",
         )
     context.say(f"{files.output}: {words}")
 
@@ -121,6 +124,30 @@ def _mrc(files: ConvertFiles, context: Context) -> str:
     return f"{reader.count} images, {files.mode}, {size:g} Å"
 
 
+def _movie(files: ConvertFiles, context: Context) -> str:
+    """Frames as they stand in the file, one in memory at a time; those of an EER movie are sums of its raw frames."""
+    from collections.abc import Iterator
+
+    import torch
+
+    from cryowalk.io.movies import open_movie, write_movie
+
+    movie = open_movie(files.input)
+    size = files.pixel_size or movie.pixel_size
+    if not size:
+        raise InputError("the file does not give the pixel size", file=files.input, fix="give --pixel-size (Å)")
+    files.output.parent.mkdir(parents=True, exist_ok=True)
+    context.progress.start("converting", movie.count)
+
+    def frames() -> Iterator[torch.Tensor]:
+        for number in range(movie.count):
+            yield movie.read([number])[0]
+            context.progress.advance(1)
+
+    write_movie(frames(), files.output, pixel_size=size, sample_format=files.mode, count=movie.count)
+    return f"{movie.count} frames of {movie.image_shape[1]} × {movie.image_shape[0]} px, {size:g} Å"
+
+
 def _map(files: ConvertFiles, size: float) -> str:
     """A map or micrograph, its values as they stand in the file."""
     import numpy as np
@@ -142,8 +169,8 @@ def _map(files: ConvertFiles, size: float) -> str:
 
 COMMAND = Command(
     name="convert",
-    summary="Convert maps, stacks, STAR files and structures.",
+    summary="Convert maps, stacks, movies, STAR files and structures.",
     run=run,
     files=ConvertFiles,
-    details="The ending of --o decides: structure to .pdb, .cif or a map; RELION 3.0 to 5 STAR to RELION 3.1; MRC of any mode, byte order or compression to plain MRC.",
+    details="The ending of --o decides: structure to .pdb, .cif or a map; RELION 3.0 to 5 STAR to RELION 3.1; MRC of any mode, byte order or compression to plain MRC; movies to .mrc, .tiff or .eer (counts).",
 )
