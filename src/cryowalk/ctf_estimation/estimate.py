@@ -10,7 +10,7 @@ from cryowalk.core.errors import UsageError
 from cryowalk.ctf_estimation.quality import EquiphaseAverage, equiphase_average, figure_of_merit, fit_resolution
 from cryowalk.ctf_estimation.refine import Fit, refine
 from cryowalk.ctf_estimation.rings import Rings, layout_of, rings_of
-from cryowalk.ctf_estimation.search import phase_shift_grid, search
+from cryowalk.ctf_estimation.search import phase_shift_grid, search, significance_of
 from cryowalk.ctf_estimation.settings import CtfSettings
 from cryowalk.ctf_estimation.spectrum import PowerSpectrum
 from cryowalk.data.optics import Defocus, Optics
@@ -92,8 +92,11 @@ def estimate_ctf(spectrum: PowerSpectrum, optics: Optics, settings: CtfSettings 
     resolution = fit_resolution(average, finest=finest)
     merit = figure_of_merit(average, finest=max(finest, min(resolution, settings.coarsest_resolution / 3)))
     doubts = list(_doubts(fit, resolution, merit, settings))
-    if found.significance < _SIGNIFICANT:
-        doubts.insert(0, f"what was found is not clearly more than noise gives ({found.significance:.1f} standard deviations)")
+    refined = found.best._replace(defocus=fit.defocus, amplitude=fit.amplitude, azimuth=fit.azimuth, phase_shift=fit.phase_shift)
+    significance = max(found.significance, significance_of(rough, optics, refined))
+    if significance < _SIGNIFICANT:
+        resolution = math.inf
+        doubts.insert(0, f"what was found is not clearly more than noise gives ({significance:.1f} standard deviations)")
     if found.runner_up > _RIVAL * found.best.score:
         doubts.append("another defocus fits the rings about as well")
     return CtfEstimate(

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.ctf_estimation.rings import Rings, directional_basis, relative_position, spline_basis
-from cryowalk.ctf_estimation.search import Trial, oscillation
+from cryowalk.ctf_estimation.search import USUAL_AMPLITUDE, Trial, oscillation
 from cryowalk.data.optics import Optics
 
 _BACKGROUND_PIECES = 6
@@ -51,6 +51,7 @@ def refine(rings: Rings, optics: Optics, *, start: Trial, fit_phase_shift: bool)
         start.amplitude * math.sin(2 * start.azimuth),
     ]
     scale = [100.0, 50.0, 50.0]
+    model.hold(np.array(first))
     if fit_phase_shift:
         first, scale = [*first, start.phase_shift], [*scale, 0.2]
     found = least_squares(model.residual, np.array(first), x_scale=np.array(scale), method="lm", max_nfev=_EVALUATIONS)
@@ -77,7 +78,7 @@ class _Model:
 
     def __init__(self, rings: Rings, optics: Optics, phase_shift: float) -> None:
         filled = rings.weight > 0
-        self._optics, self._phase_shift = optics, phase_shift
+        self._optics, self._phase_shift, self._pull = optics, phase_shift, 0.0
         self._frequency, self._azimuth = rings.frequency[filled], rings.azimuth[filled]
         self._root = rings.weight[filled].sqrt()[:, None]
         self._values = rings.value[filled][:, None] * self._root
@@ -100,7 +101,13 @@ class _Model:
 
     def residual(self, parameters: "np.ndarray") -> "np.ndarray":
         """What `least_squares` minimises the square of."""
-        return np.asarray(self.solve(parameters)[0].numpy())
+        prior = [self._pull * float(value) for value in parameters[1:3]]
+        return np.append(self.solve(parameters)[0].numpy(), prior)
+
+    def hold(self, start: "np.ndarray") -> None:
+        """Hold astigmatism to 0 as weakly as a normal prior does beside the noise that is left at the start."""
+        rest, coefficients = self.solve(start)
+        self._pull = math.sqrt(float(rest.square().sum()) / max(1, len(rest) - len(coefficients))) / USUAL_AMPLITUDE
 
     def envelope(self, coefficients: Tensor) -> Tensor:
         """E at every cell."""

@@ -15,6 +15,7 @@ from cryowalk.ctf_estimation.rings import Rings, directional_basis, relative_pos
 from cryowalk.data.optics import Optics
 
 DEFOCUS_STEP = 50.0  # Å
+USUAL_AMPLITUDE = 500.0  # Å, standard deviation of the weak prior on half the astigmatism
 _AZIMUTHS = 12  # over half a turn
 _AMPLITUDES = (0.0, 50.0, 100.0, 150.0, 225.0, 325.0, 450.0, 650.0, 900.0, 1300.0, 1900.0, 2700.0)  # half the astigmatism, Å
 _PHASE_STEP = math.pi / 18
@@ -105,11 +106,29 @@ def search(
                 found.append(Trial(float(defocus[best]), amplitude, azimuth, phase_shift, float(score[best])))
                 if amplitude == 0 and float(score.max()) > float(plain.max()):
                     plain = score
-    chosen = max(found, key=lambda trial: trial.score)
+    cells = float(rings.weight.sum()) ** 2 / float((rings.weight**2).sum().clamp_min(1))
+
+    def likelihood(trial: Trial) -> float:
+        """Up to a constant, with a weak prior: where drift leaves no rings along one direction, astigmatism is free otherwise."""
+        unlike = max(1 - max(trial.score, 0.0) ** 2, 1e-12)
+        return -cells / 2 * math.log(unlike) - (trial.amplitude / USUAL_AMPLITUDE) ** 2 / 2
+
+    chosen = max(found, key=likelihood)
     apart = (defocus - chosen.defocus).abs() > _APART * chosen.defocus
     runner_up = float(plain[apart].max()) if bool(apart.any()) else 0.0
-    cells = float(rings.weight.sum()) ** 2 / float((rings.weight**2).sum().clamp_min(1))
     return Search(chosen, defocus, plain, runner_up, chosen.score * math.sqrt(cells))
+
+
+def significance_of(rings: Rings, optics: Optics, trial: Trial) -> float:
+    """The weighted correlation of the flattened rings with this trial, in standard deviations of what noise without rings would give it."""
+    local = trial.defocus + trial.amplitude * torch.cos(2 * (rings.azimuth - trial.azimuth))
+    wave = oscillation(rings.frequency, local, optics=optics, phase_shift=trial.phase_shift)
+    weight, values = rings.weight, flattened(rings)
+    total = weight.sum()
+    wave, values = wave - (wave * weight).sum() / total, values - (values * weight).sum() / total
+    power = (wave**2 * weight).sum() * (values**2 * weight).sum()
+    cells = total**2 / (weight**2).sum()
+    return float((wave * values * weight).sum() / power.sqrt().clamp_min(1e-12) * cells.sqrt())
 
 
 def phase_shift_grid(low: float, high: float) -> tuple[float, ...]:
