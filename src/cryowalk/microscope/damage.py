@@ -5,6 +5,7 @@ Grant & Grigorieff, eLife 4, e06980 (2015).
 
 import math
 from bisect import bisect_left
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -80,6 +81,26 @@ def attenuation(
     safe = torch.where(is_small, torch.ones_like(x), x)
     mean = torch.where(is_small, 1 - x / 2 + x**2 / 6, -torch.expm1(-safe) / safe)
     return torch.exp(-decay * dose_before) * mean
+
+
+def left_in_sum(
+    frequency: Float[Tensor, "*shape"],
+    *,
+    kind: Literal["plain_sum", "dose_weighted"],
+    dose: float,
+    dose_before: float = 0.0,
+    voltage_kv: float,
+) -> Float[Tensor, "*shape"]:
+    """The amplitude left in the sum of a whole exposure of `dose` after `dose_before` (e⁻/Å²), its noise being that of a plain sum.
+
+    The plain sum keeps the mean of a = exp(−N / 2 N_c) over the dose; the dose-weighted one, its noise power restored, √(mean of a²), and a² is the
+    amplitude after twice the dose.
+
+    Source: Grant & Grigorieff, eLife 4, e06980 (2015), sections on exposure filtering and on restoring the noise power.
+    """
+    if kind == "plain_sum":
+        return attenuation(frequency, dose_before=dose_before, dose=dose, voltage_kv=voltage_kv)
+    return attenuation(frequency, dose_before=2 * dose_before, dose=2 * dose, voltage_kv=voltage_kv).sqrt()
 
 
 def dose_weights(

@@ -189,7 +189,9 @@ def _twice_integrated_edge(x: Tensor, blur: float) -> Tensor:
 def _edge_line(pixels: "NDArray[np.float64]") -> tuple[float, float]:
     """The angle of the edge to the y axis and where it crosses the middle row: a line through the rows' centroids, in rounds of narrowing windows."""
     slope = np.gradient(pixels, axis=1)
-    margin = max(2, pixels.shape[1] // 16)  # a filtered image is periodic: it has a second edge, the other way round, at its border
+    margin = max(
+        2, pixels.shape[1] // 16
+    )  # a filtered image is periodic: it has a second edge, the other way round, at its border
     slope[:, :margin] = slope[:, -margin:] = 0
     slope *= np.sign(slope.sum())
     if not float(np.abs(slope.sum())) > 0:

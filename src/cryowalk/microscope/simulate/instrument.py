@@ -55,23 +55,11 @@ def tilted_beam(optics: Optics, settings: MicrographSimulationSettings) -> Optic
 
 
 def fading(settings: MicrographSimulationSettings, *, voltage_kv: float) -> Filter | None:
-    """What radiation damage leaves of the specimen's amplitudes over the whole exposure; None without damage.
-
-    The plain sum of all frames keeps the mean of a = exp(−N / 2 N_c). The dose-weighted sum, its noise power restored, keeps √(mean of a²).
-
-    Source: Grant & Grigorieff, eLife 4, e06980 (2015), sections on exposure filtering and on restoring the noise power.
-    """
+    """What radiation damage leaves of the specimen's amplitudes over the whole exposure (`damage.left_in_sum`); None without damage."""
     if settings.damage == "none":
         return None
-    before, dose = settings.dose_before, settings.dose
-
-    def left(frequency: Tensor) -> Tensor:
-        if settings.damage == "plain_sum":
-            return damage.attenuation(frequency, dose_before=before, dose=dose, voltage_kv=voltage_kv)
-        # a² is the amplitude after twice the dose.
-        return damage.attenuation(frequency, dose_before=2 * before, dose=2 * dose, voltage_kv=voltage_kv).sqrt()
-
-    return left
+    kind, before, dose = settings.damage, settings.dose_before, settings.dose
+    return lambda frequency: damage.left_in_sum(frequency, kind=kind, dose=dose, dose_before=before, voltage_kv=voltage_kv)
 
 
 def stirring(settings: MicrographSimulationSettings, *, voltage_kv: float) -> Filter:

@@ -79,22 +79,11 @@ def generator_of_image(seed: int, index: int) -> torch.Generator:
 
 
 def fading(settings: ParticleSimulationSettings, *, voltage_kv: float) -> Callable[[Tensor], Tensor]:
-    """What radiation damage leaves of the specimen's amplitudes over the exposure, as a function of spatial frequency (1/Å).
-
-    The plain sum of all frames keeps the mean of a = exp(−N / 2 N_c) over the dose. The dose-weighted sum, its noise power restored, keeps √(mean of a²).
-
-    Source: Grant & Grigorieff, eLife 4, e06980 (2015), eqs. 3–8.
-    """
-
-    def left(frequency: Tensor) -> Tensor:
-        if settings.damage == "none":
-            return torch.ones_like(frequency)
-        if settings.damage == "plain_sum":
-            return damage.attenuation(frequency, dose_before=0.0, dose=settings.dose, voltage_kv=voltage_kv)
-        # a² is the amplitude after twice the dose.
-        return damage.attenuation(frequency, dose_before=0.0, dose=2 * settings.dose, voltage_kv=voltage_kv).sqrt()
-
-    return left
+    """What radiation damage leaves of the specimen's amplitudes over the exposure (`damage.left_in_sum`), as a function of spatial frequency (1/Å)."""
+    kind, dose = settings.damage, settings.dose
+    if kind == "none":
+        return torch.ones_like
+    return lambda frequency: damage.left_in_sum(frequency, kind=kind, dose=dose, voltage_kv=voltage_kv)
 
 
 def ice_left(
