@@ -396,13 +396,3 @@ def test_a_box_too_small_is_warned_of_with_the_box_needed():
         warnings.simplefilter("error")
         warn_of_aliasing(optics, defocus, box=needed)
         warn_of_aliasing(optics, defocus[slice(0, 0)], box=8)
-
-
-def test_a_defocus_in_whole_numbers_is_a_defocus():
-    optics = Optics(pixel_size=1.3)
-    whole, real = (
-        Defocus(**{name: torch.tensor([value], dtype=dtype) for name, value in
-                   (("major", 12000), ("minor", 11000), ("azimuth", 0), ("phase_shift", 0))})
-        for dtype in (torch.int64, torch.float32)
-    )  # fmt: skip
-    assert torch.equal(contrast_transfer(optics, whole, size=(16, 16)), contrast_transfer(optics, real, size=(16, 16)))

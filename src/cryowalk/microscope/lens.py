@@ -152,8 +152,6 @@ def contrast_transfer(
     Source: Rohou & Grigorieff, J. Struct. Biol. 192, 216 (2015), eqs. 2–5.
     """
     require_positive("pixel size", optics.pixel_size, unit="Å")
-    if not defocus.major.is_floating_point():
-        defocus = defocus.to(torch.get_default_dtype())  # whole numbers of Å are welcome, whole numbers of CTF are not
     require_between("amplitude contrast", optics.amplitude_contrast, -1.0, 1.0)
     values = (defocus.major, defocus.minor, defocus.azimuth, defocus.phase_shift, defocus.b_factor, defocus.scale)
     tensors = [value for value in values if value is not None]
