@@ -140,7 +140,7 @@ def test_background_has_mean_0_and_deviation_1_and_contrast_is_inverted(normalis
     slope = plane_of_background(pixels, mask=mask).std(dim=(1, 2))
     assert (slope.max() < 1e-5) if normalise == "plane" else (slope.min() > 0.2)
     bright = extract_particles(image, picks([[60, 40]]), replace(settings, contrast="bright")).particles.images.pixels
-    assert torch.equal(bright[0], -pixels[0])
+    assert torch.allclose(bright[0], -pixels[0], atol=1e-5)
 
 
 def test_a_plane_is_found_exactly():
@@ -224,3 +224,16 @@ def test_input_that_cannot_be_meant_is_told(generator):
     with pytest.raises(InputError, match="no positions"):
         extract_particles(image, replace(picks([[60, 40]]), coordinates=None), RAW)
     assert place_boxes(torch.zeros(0, 2), size=(90, 120), box=20).kept.tolist() == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: extraction on a GPU was not tested")
+def test_a_micrograph_on_a_gpu_gives_the_same_particles(generator):
+    image = micrograph(generator)
+    chosen = picks([[60.3, 40.0], [33.0, 71.0], [2.0, 2.0]])
+    settings = ExtractionSettings(box=24, scale=16, white_dust=2.5)
+    seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
+    here = extract_particles(image, chosen, settings, generator=seeds[0])
+    there = extract_particles(replace(image, pixels=image.pixels.cuda()), chosen, settings, generator=seeds[1])
+    assert there.particles.images.pixels.is_cuda
+    assert torch.allclose(there.particles.images.pixels.cpu(), here.particles.images.pixels, atol=1e-4)
+    assert torch.equal(there.particles.coordinates, here.particles.coordinates)

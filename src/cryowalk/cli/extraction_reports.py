@@ -6,7 +6,7 @@ from typing import Any
 
 from cryowalk.workflow.manifest import Manifest
 
-SHOWN = 32  # particles
+SHOWN = 24  # particles
 AVERAGED = 1000  # particles
 LARGEST_TABLE = 500  # rows
 

@@ -22,7 +22,7 @@ from cryowalk.picking.background import background_mask, has_flat_background, no
 from cryowalk.picking.extraction_settings import ExtractionSettings
 
 BACKGROUND_SHARE = 0.75  # diameter of the circle about the particle, of the box
-BATCH_BYTES = 2**26  # of boxes that are worked on at a time
+BATCH_BYTES = 2**24  # of boxes that are worked on at a time
 ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 MICROGRAPH_PIXEL_SIZE = "rlnMicrographPixelSize"  # of the micrographs that coordinates count, where it is not that of the movies
 
@@ -83,10 +83,9 @@ def place_boxes(positions: Float[Tensor, "n 2"], *, size: tuple[int, int], box: 
 def cut_boxes(pixels: Float[Tensor, "h w"], centres: Int[Tensor, "n 2"], *, box: int) -> Float[Tensor, "n box box"]:
     """The pixels of the boxes whose origin pixels lie on these pixels (x, y) of the micrograph, unchanged; they must lie wholly in it."""
     corners = (centres - box // 2).tolist()
-    images = torch.empty((len(corners), box, box), dtype=pixels.dtype, device=pixels.device)
-    for image, (x, y) in zip(images, corners, strict=True):
-        image.copy_(pixels[y : y + box, x : x + box])
-    return images
+    if not corners:
+        return pixels.new_empty((0, box, box))
+    return torch.stack([pixels[y : y + box, x : x + box] for x, y in corners])
 
 
 def origin_shift(picks: ParticleSet) -> Float[Tensor, "n 2"]:
