@@ -31,6 +31,7 @@ from cryowalk.workflow.job import Job
 TABLE_NAME = "particles.star"
 STACKS = "Extract"  # folder of the stacks, and of what became of each micrograph's picks
 _HEADER_TOLERANCE = 0.01
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ def extract_particle_files(job: Job, inputs: ExtractionInputs, settings: Extract
     short = stems(names)
     results = [job.path(f"{STACKS}/{stem}.json") for stem in short]
     side = settings.scale or settings.box
+    ahead = sum(len(inputs.picks.of(index)) for index, result in enumerate(results) if not result.is_file())
+    job.require_space(ahead * FLOAT_BYTES * side**2)
 
     def work(index: int) -> None:
         rows = inputs.picks.of(index)
