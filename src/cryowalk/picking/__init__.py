@@ -6,6 +6,10 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "ExtractionSettings": "extraction_settings",
+        "PickingSettings": "settings",
+        "consensus": "voting",
         "extract_particles": "extract",
+        "find_particles": "find",
+        "score_picks": "score",
     },
 )

@@ -1,0 +1,72 @@
+"""Where the particles of a micrograph are."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from cryowalk.core.checks import require_between, require_positive
+from cryowalk.data.coordinates import Coordinates
+from cryowalk.data.images import ImageStack, Micrograph
+from cryowalk.picking.blobs import ScoreMap, blob_map
+from cryowalk.picking.junk import junk_mask
+from cryowalk.picking.peaks import peaks
+from cryowalk.picking.search import Coarse, coarse_micrograph, levelled
+from cryowalk.picking.settings import PickingSettings
+from cryowalk.picking.templates import own_templates, template_map, templates_for
+from cryowalk.picking.threshold import automatic_threshold
+
+SIGNIFICANT = 4.5  # standard deviations of white noise that a pick must reach where the threshold is automatic
+_EXCLUDED = -1e6
+
+
+def find_particles(micrograph: Micrograph, settings: PickingSettings, *, templates: ImageStack | None = None) -> Coordinates:
+    """The particles of a micrograph (protein dark), the best first, with figures of merit.
+
+    The micrograph is made so coarse that the particle's radius is ten pixels, its local mean (over three radii) is taken away and extreme pixels are cut. The figure of
+    merit of a place is its score in robust standard deviations of the score map, whatever the method. A pick is the best within `separation`, away from
+    the border, not on carbon or ice crystals, and above a threshold that the heights themselves suggest (`threshold.automatic_threshold`).
+
+    `templates` are images of the particle, protein bright; without them, the method "template" averages its own from blobs (where these are
+    fewer than twenty, the blobs are what is found).
+
+    Raises
+    ------
+    ShapeError
+        If the field is too small for the diameter.
+    InputError
+        If the micrograph or a template has no contrast, or values that are not finite.
+    UsageError
+        If a setting cannot be meant.
+    """
+    require_positive("diameter", settings.diameter, unit="Å")
+    require_between("separation", settings.separation, 0.1, 5)
+    coarse = coarse_micrograph(micrograph, diameter=settings.diameter)
+    level = levelled(coarse)
+    excluded = junk_mask(coarse) if settings.exclude == "junk" else None
+    found = blob_map(coarse, level, spread=settings.diameter_range)
+    if settings.method == "template":
+        if templates is None:
+            rows, columns, _ = _picks(found, coarse, excluded, settings)
+            views = own_templates(level, rows, columns, radius=coarse.radius, classes=settings.classes)
+        else:
+            views = templates_for(templates, coarse)
+        if views is not None:
+            found = template_map(coarse, level, views, angles=max(1, round(360 / settings.angle_step_degrees)))
+    rows, columns, merit = _picks(found, coarse, excluded, settings)
+    return Coordinates(positions=coarse.in_micrograph(rows, columns).cpu(), merit=merit.double().cpu())
+
+
+def _picks(
+    found: ScoreMap, coarse: Coarse, excluded: Tensor | None, settings: PickingSettings
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Rows, columns and heights of the peaks above the threshold."""
+    score = found.score if excluded is None else found.score.masked_fill(excluded, _EXCLUDED)
+    diameter = 2 * coarse.radius
+    least = 0.0 if settings.threshold is None else settings.threshold
+    rows, columns, merit = peaks(score, separation=settings.separation * diameter, margin=settings.margin * diameter, least=least)
+    if settings.threshold is None:
+        significance = found.significance[rows.round().long(), columns.round().long()]
+        kept = significance >= SIGNIFICANT
+        if bool(kept.any()):
+            kept &= merit >= automatic_threshold(merit)
+        rows, columns, merit = rows[kept], columns[kept], merit[kept]
+    return rows, columns, merit
