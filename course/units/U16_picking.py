@@ -32,6 +32,14 @@ from cryowalk.picking import ExtractionSettings, PickingSettings, consensus, ext
 
 torch.set_num_threads(1)
 
+
+def correlate(image, kernel):
+    """Σ image(x + u) kernel(u), u counted from the kernel's middle pixel, periodic."""
+    side = image.shape[-1]
+    spectrum = fourier.to_fourier(image) * fourier.to_fourier(fourier.resize(kernel, side)).conj()
+    return side * fourier.to_real(spectrum, width=side)
+
+
 # %% [markdown] tags=["blur"]
 # <a id="H16"></a>
 # ## From a field to a list
@@ -158,17 +166,10 @@ check("U16.1", answer)
 #
 # A plain correlation $\sum_u t(u) f(x+u)$ is largest where the micrograph is *strong*, whatever its shape: at dirt. The normalised one asks for shape alone. Within a mask $m$ about each place, with the template of mean zero and norm one there,
 # $$ c(x) = \frac{\sum_u t(u)\, f(x+u)}{\sqrt{\sum_u m}\;\sigma_f(x)}, \qquad \sigma_f^2(x) = \frac{m \star f^2}{\sum m} - \left(\frac{m\star f}{\sum m}\right)^2, $$
-# a correlation coefficient between −1 and 1. Everything in it is a correlation with a fixed kernel, so everything is a Fourier transform: two for the mask, shared by all templates and rotations, and two for each rotation of each template (Roseman, 2003).
+# a correlation coefficient between −1 and 1. Everything in it is a correlation with a fixed kernel (`correlate`, above), so everything is a Fourier transform: two for the mask, shared by all templates and rotations, and two for each rotation of each template (Roseman, 2003).
 
 
 # %% tags=["sharpen"]
-def correlate(image, kernel):
-    """Σ image(x + u) kernel(u), u counted from the kernel's middle pixel, periodic."""
-    side = image.shape[-1]
-    spectrum = fourier.to_fourier(image) * fourier.to_fourier(fourier.resize(kernel, side)).conj()
-    return side * fourier.to_real(spectrum, width=side)
-
-
 def turned(picture, angle):
     """The picture turned by an angle (rad) about its middle."""
     half = (picture.shape[-1] - 1) / 2
@@ -328,14 +329,17 @@ check("U16.3", my_picture)
 #
 # **Nothing was wrong in this calculation**: each window does resemble the template a little, by chance, and it was taken *because* it does. So it is with particles: picks from ice without particles, aligned to a reference, average to the reference. What protects: a template filtered to 20 Å or coarser (what appears beyond that was not put in), picking as blobs or by a network first, templates from your own 2D classes rather than a published map, a look at class averages for views that the template did not have, and a control on a micrograph without particles, as here.
 
+# %% [markdown] tags=["blur"]
+# **In your own words.** A colleague shows a 2D average that looks exactly like the published map from which the templates were made. Why is this no evidence, and what would be?
+
 # %% tags=["blur"]
-explain(
-    "U16.words",
-    # BEGIN SOLUTION
+# BEGIN SOLUTION
+my_text = (
     "Windows were selected by their likeness to the template, so that even pure noise averages to it. "
-    "Evidence is detail beyond the resolution to which the template was filtered.",
-    # END SOLUTION
+    "Evidence is detail beyond the resolution to which the template was filtered."
 )
+# END SOLUTION
+explain("U16.words", my_text)
 
 # %% [markdown] tags=["sharpen"]
 # ## The law behind it

@@ -52,7 +52,7 @@ def scene(seed: int, *, count: int = 45, strength: float = 1.0, side: int = SIDE
     line = torch.arange(side, dtype=torch.float64)
     dirt = [(uniform(60, side - 60), uniform(60, side - 60)) for _ in range(2)]
     for a, b in dirt:
-        field += 12 * torch.exp(-((line - a) ** 2 + (line[:, None] - b) ** 2) / (2 * uniform(4.0, 6.0) ** 2))
+        field += 1.8 * torch.exp(-((line - a) ** 2 + (line[:, None] - b) ** 2) / (2 * uniform(5.0, 6.5) ** 2))
     places: list[tuple[float, float]] = []
     while len(places) < count:
         x, y = round(uniform(34, side - 34)), round(uniform(34, side - 34))
@@ -82,7 +82,8 @@ def blob_score(image: torch.Tensor, width: float) -> torch.Tensor:
     k = fourier.frequency_radius((side, side), pixel_size=1.0, dtype=image.dtype) * 2 * math.pi
     weight = -(k**2) * torch.exp(-((width * k) ** 2) / 2)
     score = fourier.to_real(fourier.to_fourier(image - image.mean()) * weight, width=side)
-    return score / score.std()
+    scaled: torch.Tensor = score / score.std()
+    return scaled
 
 
 def f1_of(positions: Any, truth: torch.Tensor, *, tolerance: float = RADIUS) -> float:
@@ -198,7 +199,7 @@ def _stack_problem(images: torch.Tensor, coordinates: torch.Tensor, mine: Scene)
 def delocalisation(defocus: float, resolution: float) -> float:
     """How far a frequency is displaced at 300 kV and Cs 2.7 mm, Å."""
     wavelength, k = Optics(pixel_size=1.0, voltage_kv=300.0).wavelength, 1 / resolution
-    return abs(wavelength * defocus * k - 2.7e7 * (wavelength * k) ** 3)
+    return float(abs(wavelength * defocus * k - 2.7e7 * (wavelength * k) ** 3))
 
 
 EXERCISES = (
