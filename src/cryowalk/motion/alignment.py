@@ -20,6 +20,7 @@ from cryowalk.fourier.transform import to_real
 _CLOSE = 0.01  # pixels of the spectra, below which a step is the last
 _LONGEST_STEP = 0.75  # pixels; Newton steps beyond it leave the peak
 _COARSE_ROUNDS = 3
+_MOST_DOUBT = 1e3
 _LEAST_INFORMATION = 1e-6  # of the mean, for frames that say nothing
 
 
@@ -34,10 +35,11 @@ class Bands(NamedTuple):
 
 
 class Track(NamedTuple):
-    """Displacements (x, y) of frames, pixels of the spectra, their mean zero; and the information about each, 1/pixel²."""
+    """Displacements (x, y) of frames, pixels of the spectra, their mean zero; the information about each, 1/pixel²; and the `overconfidence` divided out of it."""
 
     displacement: Float[Tensor, "frames 2"]
     information: Float[Tensor, "frames 2 2"]
+    overconfidence: float
 
 
 def bands_of(
@@ -112,6 +114,24 @@ def contrast_to_noise(bands: Bands, shift: Float[Tensor, "frames 2"]) -> Float[T
     return torch.tensor(values, dtype=torch.float64)
 
 
+def overconfidence(bands: Bands, shift: Float[Tensor, "frames 2"]) -> float:
+    """By how much the curvature overstates what is known: the variance of the gradient over the curvature, both over all frames; at least 1.
+
+    The reference is a sum of noisy frames, so that its noise makes the gradient vary, while the curvature is that of a clean reference:
+    Σ w² (2πk)² |A|² |r|² / 2 over Σ w (2πk)² Re[A conj r].
+    """
+    aligned = moved_back(bands, shift)
+    total = aligned.sum(0)
+    scale = 1 / max(len(aligned) - 1, 1)
+    squared = ((bands.kx**2 + bands.ky[:, None] ** 2) * 1.0).to(bands.weight) * bands.weight
+    varies, curves = 0.0, 0.0
+    for frame in aligned:
+        match = torch.view_as_real(frame * (total - frame).conj_physical()) * scale
+        curves += float((match[..., 0] * squared).sum())
+        varies += float((match.square().sum(-1) * (squared * bands.weight)).sum()) / 2
+    return max(1.0, varies / curves) if curves > 0 else _MOST_DOUBT
+
+
 def _as_derivatives(sums: Float[Tensor, "frames 5"], frames: int) -> tuple[Tensor, Tensor]:
     scale = 1 / max(frames - 1, 1)  # the reference is the mean of the others
     turn = 2 * torch.pi
@@ -146,15 +166,16 @@ def align(
         raise ShapeError(f"{len(bands.spectra)} frame cannot be aligned with others", expected="a movie of at least two frames")
     displacement = _coarse(bands, largest_shift, acceleration) if start is None else start.double()
     information = torch.zeros(len(displacement), 2, 2, dtype=torch.float64)
+    doubt = overconfidence(bands, displacement)
     for _ in range(iterations):
         gradient, information = moments(bands, displacement)
         step = newton_step(gradient, information)
-        moved = smooth_track(displacement + step, information, acceleration=acceleration)
+        moved = smooth_track(displacement + step, information / doubt, acceleration=acceleration)
         change = float((moved - displacement).abs().max())
         displacement = moved
         if change < _CLOSE:
             break
-    return Track(displacement, information)
+    return Track(displacement, information / doubt, doubt)
 
 
 def newton_step(gradient: Float[Tensor, "*n 2"], information: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n 2"]:

@@ -90,15 +90,7 @@ def estimate_motion(
     if not is_seen:
         whole = torch.zeros_like(whole)
     elif patches != (1, 1):
-        whole, local = align_locally(
-            working,
-            whole,
-            patches=patches,
-            b_factor=settings.b_factor,
-            coarsest=_COARSEST,
-            acceleration=settings.acceleration,
-            iterations=settings.iterations,
-        )
+        whole, local = align_locally(working, track, settings, patches=patches, coarsest=_COARSEST)
         local = working.pixel_size * (local - local[0])
     whole = working.pixel_size * (whole - whole[0])
     height, width = frames.image_shape

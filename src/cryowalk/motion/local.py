@@ -2,7 +2,10 @@
 
 In each patch the likelihood of a further displacement of each frame has a gradient and an information matrix (`alignment.moments`). Instead of a track for each patch,
 which few electrons do not give, the coefficients of the field are found together: displacements of the whole field free in every frame, and
-terms u, u², v, v², uv whose course in time is a polynomial of third order, as in RELION's model.
+terms u, u², v, v², uv whose course in time is a polynomial of third order, as in RELION's model. How large local terms are expected to be is learned from the movie
+itself: one in which patches agree with the whole field keeps the whole field's motion.
+
+Source: MacKay, Neural Comput. 4, 415 (1992), section 4, for learning the width of a prior.
 """
 
 import math
@@ -12,13 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.motion.alignment import bands_of, moments
+from cryowalk.motion.alignment import Track, bands_of, moments
 from cryowalk.motion.frames import WorkingFrames, binned_frames
+from cryowalk.motion.settings import AlignmentSettings
 
 _OVERLAP = 1.4  # side of a patch over the distance of patches
 _TERMS = 5  # u, u², v, v², uv
 _POWERS = 3  # of time
-_LOCAL_SPREAD = 12.0  # Å, expected size of the local terms at the end of the movie
+_LOCAL_SPREAD = 12.0  # Å, expected size of the local terms at the end of the movie, before the movie itself tells
+_LEAST_SPREAD = 0.2  # Å
 _CLOSE = 0.01  # pixels
 _ROBUST = 3.0  # standard deviations, beyond which a patch counts for less
 
@@ -30,16 +35,10 @@ def local_basis(places: Float[Tensor, "n 2"]) -> Float[Tensor, "n 5"]:
 
 
 def align_locally(
-    frames: WorkingFrames,
-    displacement: Float[Tensor, "frames 2"],
-    *,
-    patches: tuple[int, int],
-    b_factor: float,
-    coarsest: float,
-    acceleration: float,
-    iterations: int,
+    frames: WorkingFrames, track: Track, settings: AlignmentSettings, *, patches: tuple[int, int], coarsest: float
 ) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "frames 2 5"]]:
-    """The displacement of the field's middle and the local terms in each frame, pixels of the working grid; the start is the former alone."""
+    """The displacement of the field's middle and the local terms in each frame, pixels of the working grid; the start is the track of the whole field."""
+    displacement, overconfidence = track.displacement, track.overconfidence
     count = len(displacement)
     images = binned_frames(frames, displacement)
     height, width = frames.size
@@ -61,7 +60,9 @@ def align_locally(
         piece = images[:, y : y + side[0], x : x + side[1]]
         piece = (piece - piece.mean((-2, -1), keepdim=True)) * window
         stacks.append(
-            bands_of(to_fourier(piece), width=side[1], pixel_size=frames.pixel_size, b_factor=b_factor, coarsest=coarsest)
+            bands_of(
+                to_fourier(piece), width=side[1], pixel_size=frames.pixel_size, b_factor=settings.b_factor, coarsest=coarsest
+            )
         )
     del images
     time = _time_basis(count)
@@ -70,14 +71,17 @@ def align_locally(
     design = torch.einsum("nj,fp->nfjp", basis, time).reshape(len(places), count, _TERMS * _POWERS)
     whole = torch.zeros(count, 2, dtype=torch.float64)
     terms = torch.zeros(_TERMS * _POWERS, 2, dtype=torch.float64)
-    prior = _prior(count, acceleration=acceleration, pixel_size=frames.pixel_size)
-    for _ in range(iterations):
+    prior = _prior(count, acceleration=settings.acceleration, pixel_size=frames.pixel_size)
+    variance = (_LOCAL_SPREAD / frames.pixel_size) ** 2
+    for _ in range(settings.iterations):
         model = whole[None] + torch.einsum("nfk,ka->nfa", design, terms)
         found = [moments(bands, model[patch]) for patch, bands in enumerate(stacks)]
-        gradient = torch.stack([one[0] for one in found])
-        information = torch.stack([one[1] for one in found]).diagonal(dim1=-2, dim2=-1).clamp_min(0)
-        step_whole, step_terms = _solve(gradient, information, design, current=(whole, terms), prior=prior)
+        gradient = torch.stack([one[0] for one in found]) / overconfidence
+        information = torch.stack([one[1] for one in found]).diagonal(dim1=-2, dim2=-1).clamp_min(0) / overconfidence
+        prior.diagonal()[count:] = 1 / variance
+        step_whole, step_terms, uncertain = _solve(gradient, information, design, current=(whole, terms), prior=prior)
         whole, terms = whole + step_whole, terms + step_terms
+        variance = _spread_of(terms, uncertain, variance, least=(_LEAST_SPREAD / frames.pixel_size) ** 2)
         whole = whole - whole.mean(0)
         change = (step_whole.abs().max(), torch.einsum("nfk,ka->nfa", design, step_terms).abs().max())
         if max(map(float, change)) < _CLOSE:
@@ -116,8 +120,14 @@ def _time_basis(frames: int) -> Float[Tensor, "frames powers"]:
     return powers - powers.mean(0)
 
 
+def _spread_of(terms: Float[Tensor, "terms 2"], uncertain: Float[Tensor, "terms 2"], variance: float, *, least: float) -> float:
+    """The variance of the local terms for which they are most probable: Σθ² over the number of terms that the data determine."""
+    determined = float((1 - uncertain / variance).clamp(0, 1).sum())
+    return max(least, float(terms.square().sum()) / max(determined, 1e-3)) if determined > 0 else least
+
+
 def _prior(frames: int, *, acceleration: float, pixel_size: float) -> Float[Tensor, "unknowns unknowns"]:
-    """The inverse covariance of the unknowns of one axis: second differences of the whole field's track, and the size of the local terms."""
+    """The inverse covariance of the unknowns of one axis: second differences of the whole field's track; that of the local terms is learned."""
     unknowns = frames + _TERMS * _POWERS
     prior = torch.zeros(unknowns, unknowns, dtype=torch.float64)
     if frames > 2:
@@ -126,8 +136,6 @@ def _prior(frames: int, *, acceleration: float, pixel_size: float) -> Float[Tens
         second[rows, rows], second[rows, rows + 1], second[rows, rows + 2] = 1.0, -2.0, 1.0
         prior[:frames, :frames] = second.T @ second * (pixel_size / acceleration) ** 2
     prior[:frames, :frames] += 1e-6 * torch.eye(frames, dtype=torch.float64)
-    index = torch.arange(frames, unknowns)
-    prior[index, index] = (pixel_size / _LOCAL_SPREAD) ** 2
     return prior
 
 
@@ -138,11 +146,14 @@ def _solve(
     *,
     current: tuple[Float[Tensor, "frames 2"], Float[Tensor, "terms 2"]],
     prior: Float[Tensor, "unknowns unknowns"],
-) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "terms 2"]]:
-    """The Newton step of all unknowns under the prior; the axes are taken apart. Patches that disagree with the rest count for less."""
+) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "terms 2"], Float[Tensor, "terms 2"]]:
+    """The Newton step of all unknowns under the prior, and the variance that is left of the terms; the axes are taken apart.
+
+    Patches that disagree with the rest count for less.
+    """
     frames = gradient.shape[1]
     whole, terms = current
-    steps = []
+    steps, variances = [], []
     for axis in (0, 1):
         strength, slope = information[..., axis], gradient[..., axis]
         peak = slope / strength.clamp_min(1e-9)
@@ -156,6 +167,8 @@ def _solve(
         normal[frames:, frames:] += torch.einsum("nf,nfk,nfl->kl", strength, design, design)
         now = torch.cat([whole[:, axis], terms[:, axis]])
         right = torch.cat([slope.sum(0), torch.einsum("nf,nfk->k", slope, design)]) - prior @ now
-        steps.append(torch.linalg.solve(normal, right))
+        covariance = torch.linalg.inv(normal)
+        steps.append(covariance @ right)
+        variances.append(covariance.diagonal()[frames:])
     step = torch.stack(steps, dim=1)
-    return step[:frames], step[frames:]
+    return step[:frames], step[frames:], torch.stack(variances, dim=1)

@@ -1,4 +1,7 @@
-"""A smooth warp of an image: every pixel moved by its own displacement, by a windowed sinc along one axis after the other."""
+"""A smooth warp of an image: every pixel moved by its own displacement, by a windowed sinc along one axis after the other.
+
+It makes movies, exactly; `warping` reads them back, faster and with four points an axis, at places that a few coefficients tell.
+"""
 
 import inspect
 import math

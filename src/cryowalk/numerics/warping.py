@@ -1,6 +1,7 @@
 """Images read at displaced places: what lies at x + d(x) comes to x, d a smooth field given by a few coefficients.
 
-Interpolation by cubic convolution (four points an axis), or linear.
+Interpolation by cubic convolution (four points an axis), or linear. `sinc_warp` is for making movies: it moves by a field given pixel by pixel, wraps round, and
+takes twelve points an axis, three times the time; here frames by the dozen are read, and what interpolation takes is given back at the end.
 
 Source: Keys, IEEE Trans. Acoust. Speech Signal Process. 29, 1153 (1981).
 """

@@ -9,8 +9,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_TABLE = 1024  # steps of the fraction for which weights are kept
-
 
 def _compiled(function: Callable[..., None]) -> Any:
     """The function as machine code, without the checker of argument types that tests put around it."""
