@@ -8,16 +8,12 @@ import torch
 
 from cryowalk.cli.main import exit_code
 from cryowalk.data import Defocus, MicrographSet, Optics
+from cryowalk.data.coordinates import Coordinates
 from cryowalk.fourier.transform import to_fourier, to_real
 from cryowalk.io import read_particles
 from cryowalk.io.coordinates import write_coordinates
 from cryowalk.io.micrographs import write_micrographs
 from cryowalk.io.mrc import MrcStackReader, write_array
-
-try:
-    from cryowalk.data.coordinates import Coordinates
-except ImportError:
-    from cryowalk.io.coordinates import Coordinates
 
 pytestmark = pytest.mark.agreement
 PIXEL_SIZE, BOX = 1.7, 64
