@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cryowalk import Optics
-from cryowalk.ctf_estimation import CtfEstimate, estimate_ctf, power_spectrum
+from cryowalk.ctf_estimation import CtfEstimate, estimate_ctf, estimate_thickness, estimate_tilt, power_spectrum
 from cryowalk.ctf_estimation.spectrum import spectrum_of_picture
 from cryowalk.io.pictures import read_micrograph
 
@@ -49,3 +49,23 @@ def test_apoferritin_lies_by_the_listed_defocus(real_data, name):
     if found.astigmatism > 300:
         assert 100 < math.degrees(float(found.defocus.azimuth[0])) < 140
     assert torch.isfinite(found.average.measured).all()
+
+
+def test_apoferritin_micrographs_tilt_one_way_and_halves_say_so_too(real_data):
+    # Nothing is published about it: ten fields of one grid agree with each other, and with fits to their upper and lower halves.
+    optics = Optics(pixel_size=1.5, voltage_kv=300.0, spherical_aberration_mm=0.01, amplitude_contrast=0.07)
+    slopes, differences = [], []
+    for name in list(APOFERRITIN)[:4]:
+        pixels = read_micrograph(real_data / "apoferritin_10146" / "sums" / f"May08_{name}.bin_avg.png", pixel_size=1.5).pixels
+        found = estimate_ctf(power_spectrum(pixels, pixel_size=1.5), optics)
+        plane = estimate_tilt(pixels, optics, found)
+        assert plane.is_significant
+        assert 5 < math.degrees(plane.angle) < 20
+        slopes.append(plane.gradient[1])
+        upper, lower = (
+            estimate_ctf(power_spectrum(half, pixel_size=1.5), optics).mean_defocus for half in (pixels[:600], pixels[600:])
+        )
+        differences.append(lower - upper)
+        assert math.isnan(estimate_thickness(found, optics).thickness)
+    assert max(slopes) < -0.05  # defocus falls with y
+    assert sum(differences) / 4 == pytest.approx(sum(slopes) / 4 * 900.0, rel=0.5)  # the middles of the halves lie 600 px apart
