@@ -29,7 +29,7 @@ from cryowalk.microscope.simulate.scene import (
     transfer_layers,
     with_sheet,
 )
-from cryowalk.microscope.simulate.specimens import Source, conformers, even_fast, prepare_specimens
+from cryowalk.microscope.simulate.specimens import Source, conformers, even_fast, prepare_specimens, require_field
 from cryowalk.numerics.random import generator as generator_of
 
 OPTICS = Optics(pixel_size=1.7, voltage_kv=200.0)
@@ -258,6 +258,8 @@ def test_what_cannot_be_a_specimen_is_told():
         prepare_specimens([Source(structure=Volume(voxels=torch.ones(8, 8, 8), voxel_size=1.7))], OPTICS)
     with pytest.raises(UsageError, match="weight"):
         prepare_specimens([Source(structure=molecule(), weight=0.0)], OPTICS)
+    with pytest.raises(UsageError, match="this one is rigid"):
+        prepare_specimens([Source(structure=molecule())], OPTICS, hinge_spread=0.1)
     with pytest.raises(UsageError, match="at least one"):
         prepare_specimens([], OPTICS)
 
@@ -265,3 +267,16 @@ def test_what_cannot_be_a_specimen_is_told():
 @pytest.mark.parametrize(("length", "expected"), [(1, 2), (7, 8), (13, 16), (129, 144), (200, 200), (243, 250)])
 def test_fast_sides(length, expected):
     assert even_fast(length) == expected
+
+
+def test_a_single_atom_has_a_size():
+    one = Atoms(
+        positions=torch.zeros(1, 3), atomic_numbers=torch.tensor([6]), b_factors=torch.full((1,), 20.0), occupancies=torch.ones(1)
+    )
+    assert prepare_specimens([Source(structure=one)], OPTICS).states[0].radius == pytest.approx(1.7)
+
+
+def test_a_structure_larger_than_the_field_is_refused_before_its_potential_is_made():
+    far = replace(molecule(), positions=molecule().positions + torch.linspace(0, 1e6, 200)[:, None])
+    with pytest.raises(InputError, match=r"“far” is .* Å across and larger than the field of 500 Å"):
+        require_field([Source(structure=molecule()), Source(structure=far, name="far")], field=500.0, pixel_size=1.7)

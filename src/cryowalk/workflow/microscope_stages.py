@@ -36,9 +36,10 @@ from cryowalk.microscope.simulate.drawing import check_settings, check_specimens
 from cryowalk.microscope.simulate.instrument import instrument_for
 from cryowalk.microscope.simulate.micrographs import simulate_micrograph
 from cryowalk.microscope.simulate.movies import Sensor, check_movie_settings, movie_camera, simulate_movie
-from cryowalk.microscope.simulate.specimens import Source, Specimens, even_fast, prepare_specimens
+from cryowalk.microscope.simulate.specimens import Source, Specimens, even_fast, prepare_specimens, require_field
 from cryowalk.microscope.solvent import displaced
 from cryowalk.workflow.job import Job
+from cryowalk.workflow.memory import require_canvas_memory
 from cryowalk.workflow.settings_files import plain
 from cryowalk.workflow.stages import Specimen
 
@@ -84,6 +85,7 @@ def prepared_specimens(sources: Sequence[Source], optics: Optics, settings: Micr
     """The states of these specimens at the pixel size of the optics, as the settings ask."""
     dress: Callable[[Atoms, Volume], Volume] | None = displaced if settings.solvent == "displaced" else None
     thickest = max(settings.ice_thickness, settings.rim_thickness or 0.0)
+    require_field(sources, field=min(settings.size) * optics.pixel_size, pixel_size=optics.pixel_size)
     return prepare_specimens(
         sources,
         optics,
@@ -108,6 +110,7 @@ def simulate_micrograph_files(
     check_settings(settings)
     used = instrument_for(settings, camera).camera
     job.require_space(settings.count * settings.size[0] * settings.size[1] * _BYTES["float32"])
+    require_canvas_memory(optics, settings)
     specimens = _placed(job, prepared_specimens(sources, optics, settings), settings, optics)
 
     def one(number: int, image: Path, truth_file: Path) -> None:
@@ -161,6 +164,7 @@ def simulate_movie_files(
     fine, wide = _frames(optics, settings)
     sample = _sample_format(used, fine, wide)
     job.require_space(settings.count * settings.frames * wide.size[0] * wide.size[1] * _BYTES[sample])
+    require_canvas_memory(fine, wide)
     specimens = _placed(job, prepared_specimens(sources, fine, wide), wide, fine)
     sensor = _sensor(job, wide, camera=camera, seed=seed)
 

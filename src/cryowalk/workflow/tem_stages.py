@@ -36,7 +36,7 @@ from cryowalk.microscope.simulate.drawing import Drawing, Streams
 from cryowalk.microscope.simulate.instrument import Instrument
 from cryowalk.microscope.simulate.micrographs import camera_margin, centre_of, expected_electrons, truth_of
 from cryowalk.microscope.simulate.scene import Scene, View, canvas_for, place_of
-from cryowalk.microscope.simulate.specimens import Source, Specimens, prepare_specimens
+from cryowalk.microscope.simulate.specimens import Source, Specimens, prepare_specimens, require_field
 from cryowalk.microscope.solvent import displaced
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.microscope_stages import generator_of_number
@@ -97,6 +97,7 @@ def _prepared(made: TemInput, detector: TemDetector, *, folder: Path, seed: int)
     ]
     if not sources:
         raise InputError("the parameters name no particle", expected="a section === particle NAME ===")
+    require_field(sources, field=min(detector.height, detector.width) * optics.pixel_size, pixel_size=optics.pixel_size)
     specimens = prepare_specimens(sources, optics, height=max(made.sample.thickness_at_edge, 300.0), dress=displaced)
     size = (detector.height, detector.width)
     middle = (size[1] // 2 * optics.pixel_size, size[0] // 2 * optics.pixel_size)

@@ -20,7 +20,7 @@ from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.stacks import image_names
 from cryowalk.io.tilt_series_files import write_angles, write_tilt_series
 from cryowalk.io.tilt_series_truth import write_tilt_series_truth, write_tomogram_particles
-from cryowalk.microscope.simulate.specimens import Source, Specimens, prepare_specimens
+from cryowalk.microscope.simulate.specimens import Source, Specimens, prepare_specimens, require_field
 from cryowalk.microscope.simulate.tilt_series import SimulatedSeries, draw_series, series_seed, tilt_images
 from cryowalk.microscope.solvent import displaced
 from cryowalk.microscope.tilt_settings import TiltSeriesSimulationSettings
@@ -65,6 +65,8 @@ def prepared_for_tilts(specimens: Sequence[Specimen], optics: Optics, settings: 
     ------
     UsageError
         If there is not one weight for each specimen.
+    InputError
+        If one is larger than the field.
     """
     from cryowalk.core.errors import UsageError
 
@@ -74,11 +76,13 @@ def prepared_for_tilts(specimens: Sequence[Specimen], optics: Optics, settings: 
             f"{len(weights)} weights were given for {len(specimens)} specimens", expected="one weight for each specimen"
         )
     half = math.hypot(*settings.size) / 2 * optics.pixel_size
+    sources = [
+        Source(structure=structure, weight=weight, name=f"specimen{number}")
+        for number, (structure, weight) in enumerate(zip(specimens, weights, strict=True), start=1)
+    ]
+    require_field(sources, field=min(settings.size) * optics.pixel_size, pixel_size=optics.pixel_size)
     return prepare_specimens(
-        [
-            Source(structure=structure, weight=weight, name=f"specimen{number}")
-            for number, (structure, weight) in enumerate(zip(specimens, weights, strict=True), start=1)
-        ],
+        sources,
         optics,
         hinge_spread=settings.hinge_spread,
         conformations=settings.conformations,

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cryowalk.core.checks import require_between, require_positive
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import UsageError
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.microscope import support
 from cryowalk.microscope.aberrations import is_magnified_evenly
@@ -21,7 +21,7 @@ from cryowalk.microscope.delivery import IceThickness, ParticleKind, deliver
 from cryowalk.microscope.delivery_settings import ContaminationSettings, DeliverySettings
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
 from cryowalk.microscope.simulate.scene import Canvas, Scene, canvas_for
-from cryowalk.microscope.simulate.specimens import Specimens
+from cryowalk.microscope.simulate.specimens import Specimens, require_diameter
 from cryowalk.microscope.support import CarbonFilm, film_thickness
 
 _SEEDS = 2**62  # seeds of streams lie below it
@@ -96,12 +96,7 @@ def check_specimens(specimens: Specimens, optics: Optics, settings: MicrographSi
     """
     field = min(settings.size) * optics.pixel_size
     for state in specimens.states:
-        if 2 * state.radius > field:
-            raise InputError(
-                f"“{state.name}” is {2 * state.radius:.0f} Å across and larger than the field of {field:.0f} Å",
-                expected="a field that holds at least one particle",
-                fix=f"simulate at least {2 * math.ceil(state.radius / optics.pixel_size)} pixels a side, or larger pixels",
-            )
+        require_diameter(state.name, state.radius, field=field, pixel_size=optics.pixel_size)
 
 
 def draw(specimens: Specimens, optics: Optics, settings: MicrographSimulationSettings, *, generator: torch.Generator) -> Drawing:

@@ -20,6 +20,7 @@ from cryowalk.microscope.specimen import centre_of_mass, needed_box, potential
 
 PADDING = 2.0  # of the references: simulated data should be nearer to the truth than what is measured with them
 _FREE = 8  # voxels of the box beyond what the molecule needs: sub-pixel moves and the ringing of a band limit
+_SMALLEST = 1.7  # Å: the radius of a single atom
 _SHARE_OF_MAP = 0.01  # of a map's largest value: what lies above it is the molecule
 Structure: TypeAlias = "Atoms | Volume | Callable[..., Atoms]"
 
@@ -94,12 +95,17 @@ def prepare_specimens(
     Raises
     ------
     UsageError
-        If there is no kind, or a weight is not above zero.
+        If there is no kind, a weight is not above zero, or a hinge is to bend where every kind is rigid.
     InputError
         If a structure has no atoms or unknown elements, does not fit into the box, or a map has another voxel size than the optics.
     """
     if not sources or any(not (math.isfinite(source.weight) and source.weight > 0) for source in sources):
         raise UsageError("a scene needs at least one kind of molecule, each with a weight above zero")
+    if hinge_spread > 0 and not any(_is_flexible(source.structure) for source in sources):
+        raise UsageError(
+            "hinge_spread bends a flexible specimen, but this one is rigid",
+            fix="give a function of the angle such as cryowalk.microscope.specimen.hinge, or a hinge_spread of 0",
+        )
     total = sum(source.weight for source in sources)
     spread = optics.wavelength * height * 0.5 / optics.pixel_size  # λ z k at Nyquist, Å
     free = _FREE + 2 * math.ceil(spread / optics.pixel_size)
@@ -168,11 +174,49 @@ def _volume_of(
         atoms, rest = structure(angle=angle), structure(angle=0.0)
     if len(atoms) == 0:
         raise InputError("the structure holds no atoms", fix="give a model with at least one atom")
-    middle = centre_of_mass(rest)
+    middle, radius = centre_of_mass(rest), _reach(atoms, rest)
     side = room[0] or even_fast(needed_box(atoms, voxel_size=optics.pixel_size, centre=middle) + room[1])
     volume = potential(atoms, box=side, voxel_size=optics.pixel_size, centre=middle)
-    reach = torch.linalg.vector_norm(atoms.positions.double() - torch.tensor(middle, dtype=torch.float64), dim=1).max()
-    return (volume if dress is None else dress(atoms, volume)), float(reach)
+    return (volume if dress is None else dress(atoms, volume)), radius
+
+
+def _reach(atoms: Atoms, rest: Atoms) -> float:
+    """The largest distance of an atom from the centre of mass of the molecule at rest, Å; no less than an atom's own radius."""
+    middle = torch.tensor(centre_of_mass(rest), dtype=torch.float64)
+    return max(float(torch.linalg.vector_norm(atoms.positions.double() - middle, dim=1).max()), _SMALLEST)
+
+
+def require_field(sources: Sequence[Source], *, field: float, pixel_size: float) -> None:
+    """Nothing, if each structure with atoms, a flexible one at rest, fits into a field so wide (Å): known before any potential is made.
+
+    Raises
+    ------
+    InputError
+        If one is larger than the field.
+    """
+    for source in sources:
+        structure = source.structure
+        if isinstance(structure, Volume):
+            continue
+        atoms = structure if isinstance(structure, Atoms) else structure(angle=0.0)
+        if len(atoms) > 0:
+            require_diameter(source.name, _reach(atoms, atoms), field=field, pixel_size=pixel_size)
+
+
+def require_diameter(name: str, radius: float, *, field: float, pixel_size: float) -> None:
+    """Nothing, if a particle of this radius fits into the field; all in Å.
+
+    Raises
+    ------
+    InputError
+        If it is larger.
+    """
+    if 2 * radius > field:
+        raise InputError(
+            f"“{name}” is {2 * radius:.0f} Å across and larger than the field of {field:.0f} Å",
+            expected="a field that holds at least one particle",
+            fix=f"simulate at least {2 * math.ceil(radius / pixel_size)} pixels a side, or larger pixels",
+        )
 
 
 def _volume_of_map(volume: Volume, optics: Optics, *, room: tuple[int | None, int]) -> tuple[Volume, float]:
@@ -191,7 +235,7 @@ def _volume_of_map(volume: Volume, optics: Optics, *, room: tuple[int | None, in
     axis = (torch.arange(side, dtype=torch.float32) - side // 2) * volume.voxel_size
     squared = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2
     reach = math.sqrt(float(squared[volume.voxels > _SHARE_OF_MAP * volume.voxels.max()].max()))
-    radius = min(reach, side // 2 * volume.voxel_size)
+    radius = max(min(reach, side // 2 * volume.voxel_size), _SMALLEST)
     needed = 2 * math.ceil(radius / volume.voxel_size) + 2
     target = room[0] or even_fast(needed + room[1])
     if target < min(needed, side):
