@@ -115,7 +115,7 @@ def measure(folder: Path, side: int, threads: int) -> dict:
         ours = [sys.executable, "-m", "cryowalk", "pick", "--i", "micrographs.star", "--o", "ours", "--diameter", str(DIAMETER), "--method", "template", "--ref", "classes.mrcs", "--quiet", "--threads", str(threads)]  # fmt: skip
         told = run(ours, folder=folder, threads=threads)
         result["command_seconds"] = told["wall_seconds"]
-        command = [program, "--i", "micrographs.star", "--odir", "theirs/", "--pickname", "autopick", "--ref", "classes.mrcs", "--angpix_ref", str(PIXEL_SIZE), "--ang", str(STEP), "--lowpass", "20", "--shrink", "0", "--threshold", "0.05", "--min_distance", "110", "--particle_diameter", str(DIAMETER)]  # fmt: skip
+        command = [program, "--i", "micrographs.star", "--odir", "theirs/", "--pickname", "autopick", "--ref", "classes.mrcs", "--angpix_ref", str(PIXEL_SIZE), "--ang", str(STEP), "--lowpass", "20", "--shrink", "0", "--threshold", "0.05", "--min_distance", "110", "--particle_diameter", str(DIAMETER), "--invert"]  # fmt: skip
         told = run(command, folder=folder, threads=threads)
         picks = next((folder / "theirs").rglob("micrograph_autopick.star"))
         scores = score_picks(read_coordinates(picks).positions, truth, tolerance=tolerance)

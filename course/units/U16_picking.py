@@ -49,7 +49,7 @@ def correlate(image, kernel):
 # <a id="H17"></a>
 # ## Particle picking
 #
-# Here is a micrograph of your own. It shows 45 particles, dark, some 150 Å long, at 4 Å per pixel, and two lumps of dirt.
+# Here is a micrograph of your own. It shows 45 particles, dark, some 150 Å long, at 4 Å per pixel, and two faint lumps of dirt.
 
 # %% tags=["blur"]
 mine = scene(parameters("U16.1")["micrograph"])
@@ -206,7 +206,7 @@ for each, title in zip(axes, ("micrograph", "blob score", "normalised correlatio
 plt.show()
 
 # %% [markdown] tags=["sharpen"]
-# *Figure U16.c. The dirt shines in the blob score and is nothing special to the normalised correlation.*
+# *Figure U16.c. The blob score answers to anything dark of about the right size; the normalised correlation asks for the shape, however faint.*
 #
 # ### Exercise U16.2 · A template picker
 #
