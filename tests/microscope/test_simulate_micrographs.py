@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import CryowalkWarning, InputError, UsageError
 from cryowalk.data.atoms import Atoms
 from cryowalk.data.optics import Optics
 from cryowalk.data.pose import Pose
@@ -17,7 +17,7 @@ from cryowalk.microscope.lens import aberration_phase, contrast_transfer
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings
 from cryowalk.microscope.scattering import project
 from cryowalk.microscope.simulate.background import draw_grain, with_grain
-from cryowalk.microscope.simulate.drawing import draw
+from cryowalk.microscope.simulate.drawing import draw, warn_of_strength
 from cryowalk.microscope.simulate.instrument import fading
 from cryowalk.microscope.simulate.micrographs import simulate_micrograph
 from cryowalk.microscope.simulate.scene import Layers, View, project_particles, spectra_of
@@ -264,3 +264,11 @@ def test_what_cannot_be_meant_is_told(specimens, choices, message):
 def test_a_specimen_larger_than_the_field_is_told(specimens):
     with pytest.raises(InputError, match="larger than the field"):
         simulate(specimens, size=(32, 300))
+
+
+def test_a_map_that_is_not_in_volts_is_told(specimens, recwarn):
+    warn_of_strength(specimens, OPTICS)
+    assert not recwarn.list
+    volume = replace(specimens.volumes[0], voxels=specimens.volumes[0].voxels * 1e5)
+    with pytest.warns(CryowalkWarning, match=r"“blob” turns the phase of the wave by .* is the map in volts"):
+        warn_of_strength(replace(specimens, volumes=(volume,)), OPTICS)

@@ -32,7 +32,7 @@ from cryowalk.io.write_behind import WriteBehind
 from cryowalk.microscope.camera import defects, gain_reference
 from cryowalk.microscope.lens import warn_of_aliasing
 from cryowalk.microscope.micrograph_settings import MicrographSimulationSettings, MovieSimulationSettings
-from cryowalk.microscope.simulate.drawing import check_settings, check_specimens
+from cryowalk.microscope.simulate.drawing import check_settings, check_specimens, warn_of_strength
 from cryowalk.microscope.simulate.instrument import instrument_for
 from cryowalk.microscope.simulate.micrographs import simulate_micrograph
 from cryowalk.microscope.simulate.movies import Sensor, check_movie_settings, movie_camera, simulate_movie
@@ -220,6 +220,7 @@ def _warn_of_defocus(optics: Optics, settings: MicrographSimulationSettings) -> 
 def _placed(job: Job, specimens: Specimens, settings: MicrographSimulationSettings, optics: Optics) -> Specimens:
     """The specimens on the job's device, known to fit into the field; their potentials are written as maps."""
     check_specimens(specimens, optics, settings)
+    warn_of_strength(specimens, optics)
     _warn_of_defocus(optics, settings)
     for number, volume in enumerate(specimens.volumes, start=1):
         path = job.path(_map_name(number))

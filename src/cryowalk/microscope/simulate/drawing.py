@@ -4,6 +4,7 @@ Everything follows from one generator, in a fixed order, so that the same genera
 """
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cryowalk.core.checks import require_between, require_positive
-from cryowalk.core.errors import UsageError
+from cryowalk.core.constants import interaction_constant
+from cryowalk.core.errors import CryowalkWarning, UsageError
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.microscope import support
 from cryowalk.microscope.aberrations import is_magnified_evenly
@@ -26,6 +28,7 @@ from cryowalk.microscope.support import CarbonFilm, film_thickness
 
 _SEEDS = 2**62  # seeds of streams lie below it
 _LARGEST_DEFOCUS = 2e5  # Å
+_STRONGEST = 3.0  # rad: 600 Å of protein, at 8 V
 _THIN_CARBON = 1.0  # Å of carbon at a place that still counts as the hole
 
 
@@ -97,6 +100,20 @@ def check_specimens(specimens: Specimens, optics: Optics, settings: MicrographSi
     field = min(settings.size) * optics.pixel_size
     for state in specimens.states:
         require_diameter(state.name, state.radius, field=field, pixel_size=optics.pixel_size)
+
+
+def warn_of_strength(specimens: Specimens, optics: Optics) -> None:
+    """A `CryowalkWarning` where a specimen turns the wave by more than a molecule ever does: then a map is not in volts, and its image means nothing."""
+    for state, volume in zip(specimens.states, specimens.volumes, strict=True):
+        projected = float(volume.voxels.sum(dim=0).abs().max()) * volume.voxel_size
+        phase = interaction_constant(optics.voltage_kv) * projected
+        if phase > _STRONGEST:
+            warnings.warn(
+                f"“{state.name}” turns the phase of the wave by {phase:.3g} rad, a protein by less than 1: "
+                "is the map in volts? A map of another program wants to be scaled first",
+                CryowalkWarning,
+                stacklevel=2,
+            )
 
 
 def draw(specimens: Specimens, optics: Optics, settings: MicrographSimulationSettings, *, generator: torch.Generator) -> Drawing:
