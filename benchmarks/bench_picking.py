@@ -52,7 +52,8 @@ def make_micrograph(folder: Path, side: int):
             places.append((x, y))
     pixels = 20 - 0.8 * field + 4 * torch.randn(side, side, generator=generator)
     write_array(pixels, folder / "micrograph.mrc", voxel_size=PIXEL_SIZE, kind="images")
-    write_array(images[:, :-1, :-1], folder / "classes.mrcs", voxel_size=PIXEL_SIZE, kind="images")
+    # RELION takes references to be on the scale of a micrograph whose noise has deviation 1; ours need not be.
+    write_array(0.2 * images[:, :-1, :-1], folder / "classes.mrcs", voxel_size=PIXEL_SIZE, kind="images")
     (folder / "micrographs.star").write_text(
         "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroupName #1\n_rlnOpticsGroup #2\n_rlnMicrographPixelSize #3\n_rlnVoltage #4\n"
         f"_rlnSphericalAberration #5\n_rlnAmplitudeContrast #6\nopticsGroup1 1 {PIXEL_SIZE} 300 2.7 0.1\n\n"
