@@ -59,12 +59,12 @@ optics = Optics(pixel_size=PIXEL, voltage_kv=300.0, spherical_aberration_mm=2.7,
 specimens = prepare_specimens([Source(structure=microscope.hinge())], optics, dress=solvent.displaced)
 kept = Frames()
 truth = simulate_movie(
-    specimens, optics, generator=dice(14), sink=kept, size=(512, 512), frames=FRAMES, dose=DOSE, particles=14, noise="none",
+    specimens, optics, generator=dice(14), sink=kept, size=(448, 448), frames=FRAMES, dose=DOSE, particles=10, noise="none",
     camera="ideal", defocus_range=(14000.0, 14000.0), early_motion=10.0, early_dose=5.0, drift=0.05, local_motion=2.5, jitter=0.12,
 )  # fmt: skip
 expected = torch.stack(list(kept))
 counted = torch.poisson(expected, generator=dice(15))
-line = torch.linspace(0, 512 * PIXEL, 9, dtype=torch.float64)
+line = torch.linspace(0, 448 * PIXEL, 9, dtype=torch.float64)
 places = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).reshape(-1, 2)
 path = beam_motion.displacement(truth.motion, places).mean(1)  # Å, since frame 0, the mean over the field
 print(f"{FRAMES} frames, {float(counted.mean()):.1f} electrons per pixel and frame")
@@ -92,7 +92,7 @@ def draw_movie(last, electrons, frames):
     if electrons == "counted":
         total = torch.poisson(total.clamp_min(0), generator=dice(16))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2))
-    shown = total[128:384, 128:384]
+    shown = total[112:336, 112:336]
     left.imshow(shown, cmap="gray", vmin=shown.mean() - 3 * shown.std(), vmax=shown.mean() + 3 * shown.std())
     left.set(xticks=[], yticks=[], title=f"sum of {int(last)} frames, {frames} (a quarter)")
     rings = ring_picture(total)
@@ -232,15 +232,15 @@ path_player
 #
 # The whole field does not move as one. Cut it into patches and align each? Look at how many electrons a patch has, and at how little contrast: a patch's own path is mostly noise. But **neighbours move alike**: the film bends smoothly. So all patches are aligned *together*, under one smooth model: a displacement that is a polynomial of second order in the place, and smooth in time. How strong the bending is, the movie itself must tell.
 #
-# Our field of 512 pixels has too few electrons even for that (a camera has fifty times its area), so we look at the *expected* frames here.
+# Our field of 448 pixels has too few electrons even for that (a camera has seventy times its area), so we look at the *expected* frames here.
 
 # %% tags=["blur"]
 without_noise = ImageStack(pixels=expected, pixel_size=PIXEL)
 whole = motion.estimate_motion(without_noise, whole_field, pixel_size=PIXEL)
-local = motion.estimate_motion(without_noise, motion.AlignmentSettings(patches=(4, 4), dose_weighting="no"), pixel_size=PIXEL)
+local = motion.estimate_motion(without_noise, motion.AlignmentSettings(patches=(3, 3), dose_weighting="no"), pixel_size=PIXEL)
 known, by_field, by_patches = (beam_motion.displacement(each, places) for each in (truth.motion, whole.motion, local.motion))
 figure, panels = plt.subplots(1, 3, figsize=(14, 4.6))
-for axes, moved, name in zip(panels, (known, by_field, by_patches), ("truth", "whole field", "4 × 4 patches"), strict=True):
+for axes, moved, name in zip(panels, (known, by_field, by_patches), ("truth", "whole field", "3 × 3 patches"), strict=True):
     tracks = places + 15 * (moved - moved.mean(0))
     axes.plot(tracks[:, :, 0], tracks[:, :, 1], "C0", lw=0.8)
     axes.set(

@@ -35,7 +35,7 @@ def track(source: torch.Generator, *, frames: int = FRAMES) -> Tensor:
     return path - path[0]
 
 
-def moving(source: torch.Generator, *, contrast: float = 0.35, electrons: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:
+def moving(source: torch.Generator, *, contrast: float = 0.2, electrons: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:
     """A movie of counted electrons `[frames, h, w]`, and its path `[frames, 2]` in pixels."""
     path = track(source)
     scene = still(source).expand(FRAMES, SIDE, SIDE).contiguous()
