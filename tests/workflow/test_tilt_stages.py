@@ -58,7 +58,14 @@ def test_the_files_agree(simulated, monkeypatch):
     facts = json.loads((simulated / "out/truth/truth.json").read_text())
     assert [one["name"] for one in facts["tilt_series"]] == ["TS_001", "TS_002"]
     assert (simulated / "out/truth" / facts["states"][0]["map"]).is_file()
-    assert (simulated / "out/report.html").stat().st_size > 10_000
+    page = (simulated / "out/report.html").read_text()
+    assert "Simulated tilt series" in page
+    assert len(page) > 10_000
+    (simulated / "out/report.html").unlink()
+    assert exit_code(["report", str(simulated / "out"), "--quiet"]) == 0
+    again = (simulated / "out/report.html").read_text()
+    assert "Simulated tilt series" in again
+    assert "Tilts" in again
 
 
 @pytest.mark.slow

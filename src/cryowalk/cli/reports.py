@@ -29,6 +29,8 @@ def directory_report(directory: Path, manifest: Manifest) -> "Report":
 
 
 def _summary(manifest: Manifest) -> str:
+    if not manifest.outputs:  # drawn while the job still runs
+        return f"Seed {manifest.seed}."
     counts = [f"{name}: {facts['rows']} rows" for name, facts in manifest.outputs.items() if "rows" in facts]
     return f"{len(manifest.outputs)} outputs" + (f" ({', '.join(counts[:6])})" if counts else "") + f"; seed {manifest.seed}."
 

@@ -9,7 +9,7 @@ from cryowalk.cli.context import Context
 from cryowalk.microscope.tilt_settings import TiltSeriesSimulationSettings
 
 if TYPE_CHECKING:
-    from cryowalk.workflow.job import Job
+    from cryowalk.workflow.manifest import Manifest
 
 DEFAULT_PIXEL_SIZE = 4.0  # Å
 SHOWN_TILTS = 6
@@ -52,7 +52,7 @@ def run(files: TiltSeriesFiles, settings: TiltSeriesSimulationSettings, context:
             amplitude_contrast=files.amplitude_contrast,
         )
         truths = simulate_tilt_series_files(job, specimens, optics, settings, seed=context.seed)
-        write_tilt_report(job, names=[truth.name for truth in truths])
+        draw_again(job.directory, job.manifest)
     tilts = len(truths[0].tilt_angle)
     context.say(
         f"{files.output / 'tilt_series.star'}: {settings.count} series of {tilts} tilts, "
@@ -60,8 +60,8 @@ def run(files: TiltSeriesFiles, settings: TiltSeriesSimulationSettings, context:
     )
 
 
-def write_tilt_report(job: "Job", *, names: list[str]) -> None:
-    """Write the report: some tilts of the first series, evenly spread, and what is in the directory."""
+def draw_again(directory: Path, manifest: "Manifest") -> Path:
+    """The path of the report: some tilts of the first series, evenly spread, and what is in the directory."""
     import torch
 
     from cryowalk.data import ImageStack
@@ -69,7 +69,8 @@ def write_tilt_report(job: "Job", *, names: list[str]) -> None:
     from cryowalk.view import Report, images, write_report
     from cryowalk.workflow.job import REPORT_NAME
 
-    reader = MrcStackReader(job.directory / "tilt_series" / f"{names[0]}.mrcs")
+    names = [path.stem for path in sorted((directory / "tilt_series").glob("*.mrcs"))]
+    reader = MrcStackReader(directory / "tilt_series" / f"{names[0]}.mrcs")
     chosen = torch.linspace(0, reader.count - 1, min(SHOWN_TILTS, reader.count)).round().long().tolist()
     pixels = reader.read(chosen)
     factor = max(1, min(pixels.shape[-2:]) // SHOWN_SIDE)
@@ -77,9 +78,10 @@ def write_tilt_report(job: "Job", *, names: list[str]) -> None:
     report = Report(
         title="Simulated tilt series",
         summary=f"{len(names)} series of {reader.count} tilts; the truth is in truth/. Shown are tilts {', '.join(str(n + 1) for n in chosen)} of {names[0]}.",
-        provenance=job.manifest.provenance(),
+        provenance=manifest.provenance(),
     ).with_section("Tilts", images(ImageStack(pixels=small, pixel_size=float(reader.pixel_size or 1.0) * factor)))
-    write_report(report, job.path(REPORT_NAME))
+    write_report(report, directory / REPORT_NAME)
+    return directory / REPORT_NAME
 
 
 COMMAND = Command(
@@ -88,5 +90,6 @@ COMMAND = Command(
     run=run,
     files=TiltSeriesFiles,
     settings=TiltSeriesSimulationSettings,
+    report=draw_again,
     details="Writes tilt_series.star, and for each series a stack, a table, an mdoc and a rawtlt, as RELION and IMOD read them; the truth is in truth/.",
 )
