@@ -32,6 +32,7 @@ from cryowalk.workflow.job import Job
 TABLE_NAME = "micrographs_ctf.star"
 RESULTS = "results"  # folder of each micrograph's numbers
 PICTURES = "pictures"  # folder of the diagnostic images
+_DECIMALS = 4  # kept of each number: the last bits of a fit depend on where arrays lie in memory
 _COLUMNS = {
     "rlnCtfAstigmatism": "astigmatism",
     "rlnCtfFigureOfMerit": "figure_of_merit",
@@ -140,7 +141,7 @@ def _spectrum(path: Path, optics: Optics, settings: CtfSettings, *, are_spectra:
 def _facts(estimate: CtfEstimate, optics: Optics, settings: CtfSettings) -> dict[str, object]:
     """The numbers that are kept of one micrograph: Å and degrees, as the table has them."""
     defocus = estimate.defocus
-    facts: dict[str, object] = {
+    numbers = {
         "major": float(defocus.major),
         "minor": float(defocus.minor),
         "azimuth": float(defocus.azimuth),
@@ -149,6 +150,9 @@ def _facts(estimate: CtfEstimate, optics: Optics, settings: CtfSettings) -> dict
         "figure_of_merit": estimate.figure_of_merit,
         "resolution": min(estimate.resolution, 999.0),
         "deviation": estimate.deviation,
+    }
+    facts: dict[str, object] = {
+        **{name: round(value, _DECIMALS) for name, value in numbers.items()},
         "doubts": list(estimate.doubts),
         "average": {
             part: [round(value, 5) for value in getattr(estimate.average, part).tolist()]
@@ -170,8 +174,10 @@ def _field_facts(
         return facts
     tilt = estimate_tilt(pixels, optics, estimate, settings)
     if settings.tilt == "fit":
-        facts |= {"tilt": math.degrees(tilt.angle), "tilt_axis": math.degrees(tilt.axis), "gradient": list(tilt.gradient)}
-        facts["tilt_significance"] = tilt.significance
+        degrees = {"tilt": math.degrees(tilt.angle), "tilt_axis": math.degrees(tilt.axis)}
+        facts |= {name: round(value, _DECIMALS) for name, value in degrees.items()}
+        facts["gradient"] = [round(slope, 2 * _DECIMALS) for slope in tilt.gradient]
+        facts["tilt_significance"] = round(tilt.significance, _DECIMALS)
     if positions is not None:
         found = estimate_local_defocus(pixels, optics, estimate, positions=positions, tilt=tilt, settings=settings)
         facts["local"] = [round(value, 2) for value in found.tolist()]
