@@ -33,7 +33,7 @@ def scene(height: int, width: int):
     k = frequency_radius((height, width), pixel_size=PIXEL_SIZE)
     amplitude = torch.sin(math.pi * 0.0251 * 12000 * k**2 + 0.1) * torch.exp(-20 * k**2) / (1 + (k / 0.03) ** 2).sqrt()
     image = to_real(to_fourier(noise) * amplitude, width=width)
-    return 0.09 * image / image.std()
+    return 0.06 * image / image.std()
 
 
 def make_movie(folder: Path, size: tuple[int, int], frames: int) -> None:
@@ -49,7 +49,7 @@ def make_movie(folder: Path, size: tuple[int, int], frames: int) -> None:
 
     generator = torch.Generator().manual_seed(2)
     field = (size[1] * PIXEL_SIZE, size[0] * PIXEL_SIZE)
-    settings = MotionSettings(local_motion=2.5)
+    settings = MotionSettings(early_motion=8.0, local_motion=4.0)
     motion: Motion = draw_motion(settings, frames=frames, dose_per_frame=DOSE, field=field, generator=generator)
     image = scene(*size)
 
