@@ -236,7 +236,8 @@ def _count(
         require_positive("concentration", settings.concentration, unit="mg/mL")
         if any(kind.mass is None for kind in specimens if kind.weight > 0):
             raise UsageError(
-                "a concentration needs the molecular mass of every specimen", fix="give the masses (Da), or a number of particles"
+                "a concentration needs the molecular mass of every specimen",
+                fix="ask for a number of particles or a coverage instead; the mass of a map is not known",
             )
         total = sum(kind.weight for kind in specimens)
         mass = sum(kind.weight / total * (kind.mass or 0.0) for kind in specimens)

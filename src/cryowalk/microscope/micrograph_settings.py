@@ -10,7 +10,7 @@ class MicrographSimulationSettings:
 
     count: Annotated[int, "number of micrographs", "--n"] = 4
     size: Annotated[tuple[int, int], "width and height of a micrograph, pixels", ("min", 32), ("max", 32768)] = (2048, 2048)
-    dose: Annotated[float, "electrons that make a micrograph, e⁻/Å²"] = 40.0
+    dose: Annotated[float, "electrons that make a micrograph, e⁻/Å²", ("above", 0), ("max", 1e4)] = 40.0
     dose_before: Annotated[float, "electrons that the specimen met before, e⁻/Å²", ("min", 0), ("max", 1e4)] = 0.0
 
     # What lies in the field
@@ -65,9 +65,9 @@ class MicrographSimulationSettings:
     support: Annotated[Literal["none", "carbon", "graphene"], "support film: none, carbon with a hole, or graphene"] = "none"
     carbon_thickness: Annotated[float, "thickness of the carbon film, Å", ("above", 0), ("max", 2000)] = 120.0
     hole_radius: Annotated[float, "radius of the hole in the carbon, Å", ("above", 0), ("max", 1e6)] = 6000.0
-    ice_crystals: Annotated[int, "ice crystals in a micrograph", ("min", 0), ("max", 10000)] = 0
-    ethane_drops: Annotated[int, "drops of ethane in a micrograph", ("min", 0), ("max", 10000)] = 0
-    aggregates: Annotated[int, "clumps of denatured protein in a micrograph", ("min", 0), ("max", 10000)] = 0
+    ice_crystals: Annotated[int, "ice crystals in a micrograph", ("min", 0), ("max", 500)] = 0
+    ethane_drops: Annotated[int, "drops of ethane in a micrograph", ("min", 0), ("max", 500)] = 0
+    aggregates: Annotated[int, "clumps of denatured protein in a micrograph", ("min", 0), ("max", 500)] = 0
 
     # Beam, lens, camera
     defocus_range: Annotated[tuple[float, float], "smallest and largest mean underfocus, Å, drawn uniformly"] = (10000.0, 20000.0)
@@ -76,7 +76,7 @@ class MicrographSimulationSettings:
     b_factor: Annotated[float, "B-factor of the envelope exp(−B k²/4) of the image, Å²", ("min", 0), ("max", 1e4)] = 30.0
     beam_tilt: Annotated[tuple[float, float], "beam tilt along x and y, rad", ("min", -0.1), ("max", 0.1)] = (0.0, 0.0)
     energy_spread_ev: Annotated[float, "standard deviation of the beam's energy, eV", ("min", 0), ("max", 100)] = 0.3
-    convergence: Annotated[float, "half-angle of the illumination, rad", ("min", 0), ("max", 0.1)] = 5e-5
+    convergence: Annotated[float, "half-angle of the illumination, rad", ("min", 0), ("max", 0.01)] = 5e-5
     chromatic_aberration_mm: Annotated[float, "chromatic aberration of the objective lens, mm", ("min", 0), ("max", 100)] = 2.7
     aperture: Annotated[float | None, "half-angle of the objective aperture, rad; none unless given", ("above", 0)] = None
     scattering: Annotated[
@@ -102,14 +102,20 @@ class MicrographSimulationSettings:
 class MovieSimulationSettings(MicrographSimulationSettings):
     """How movies are simulated: micrographs taken as frames, while the specimen moves and fades."""
 
-    frames: Annotated[int, "frames in a movie", ("min", 1), ("max", 100000)] = 30
+    frames: Annotated[int, "frames in a movie", ("min", 1), ("max", 5000)] = 30
     format: Annotated[Literal["mrc", "tiff", "eer"], "file format of the movies"] = "tiff"
     motion: Annotated[Literal["drawn", "none"], "whether the specimen moves"] = "drawn"
-    drift: Annotated[float, "speed of the stage's steady drift, in a random direction, Å per e⁻/Å²", ("min", 0)] = 0.03
-    jitter: Annotated[float, "random walk of the stage: standard deviation along each axis after 1 e⁻/Å², Å", ("min", 0)] = 0.1
-    early_motion: Annotated[float, "length of the fast movement that the first electrons cause, Å", ("min", 0)] = 4.0
+    drift: Annotated[float, "speed of the stage's steady drift, in a random direction, Å per e⁻/Å²", ("min", 0), ("max", 100)] = (
+        0.03
+    )
+    jitter: Annotated[
+        float, "random walk of the stage: standard deviation along each axis after 1 e⁻/Å², Å", ("min", 0), ("max", 100)
+    ] = 0.1
+    early_motion: Annotated[float, "length of the fast movement that the first electrons cause, Å", ("min", 0), ("max", 1000)] = (
+        4.0
+    )
     early_dose: Annotated[float, "dose over which that movement falls to 1/e, e⁻/Å²", ("above", 0)] = 3.0
-    doming: Annotated[float, "height that the film bulges to, Å", ("min", 0)] = 50.0
+    doming: Annotated[float, "height that the film bulges to, Å", ("min", 0), ("max", 1e4)] = 50.0
     film_tilt: Annotated[float, "angle between film and image plane through which the bulge shows, rad", ("min", 0)] = 0.05
     local_motion: Annotated[float, "standard deviation over the field of the smooth local movement by the end, Å", ("min", 0)] = (
         1.0

@@ -60,5 +60,5 @@ class ParticleSimulationSettings:
     ] = "weak_phase"
     slice_thickness: Annotated[float, "thickness of a slice, Å, where the scattering needs slices", ("above", 0)] = 10.0
     energy_spread_ev: Annotated[float, "standard deviation of the beam's energy, eV", ("min", 0)] = 0.3
-    convergence: Annotated[float, "half-angle of the illumination, rad", ("min", 0)] = 5e-5
+    convergence: Annotated[float, "half-angle of the illumination, rad", ("min", 0), ("max", 0.01)] = 5e-5
     chromatic_aberration_mm: Annotated[float, "chromatic aberration of the objective lens, mm", ("min", 0)] = 2.7

@@ -35,7 +35,7 @@ class TiltSeriesSimulationSettings:
     tilt_error_degrees: Annotated[float, "standard deviation of true − nominal tilt, degrees", ("min", 0), ("max", 10)] = 0.05
 
     # Beam, lens, camera
-    dose: Annotated[float, "dose of each tilt, e⁻/Å²", ("above", 0), ("max", 1e9)] = 3.0
+    dose: Annotated[float, "dose of each tilt, e⁻/Å²", ("above", 0), ("max", 1e4)] = 3.0
     defocus_range: Annotated[tuple[float, float], "smallest and largest mean underfocus of a series, Å"] = (25000.0, 40000.0)
     defocus_error: Annotated[
         float, "standard deviation of each tilt's defocus about the series', Å", ("min", 0), ("max", 1e5)
@@ -43,7 +43,7 @@ class TiltSeriesSimulationSettings:
     astigmatism: Annotated[float, "standard deviation of major − minor defocus, Å", ("min", 0), ("max", 5e4)] = 200.0
     b_factor: Annotated[float, "B-factor of the envelope exp(−B k²/4) of the images, Å²", ("min", 0), ("max", 1e4)] = 50.0
     energy_spread_ev: Annotated[float, "standard deviation of the beam's energy, eV", ("min", 0), ("max", 100)] = 0.3
-    convergence: Annotated[float, "half-angle of the illumination, rad", ("min", 0), ("max", 0.1)] = 5e-5
+    convergence: Annotated[float, "half-angle of the illumination, rad", ("min", 0), ("max", 0.01)] = 5e-5
     chromatic_aberration_mm: Annotated[float, "chromatic aberration of the objective lens, mm", ("min", 0), ("max", 100)] = 2.7
     energy_filter: Annotated[
         Literal["slit", "none"], "what becomes of inelastically scattered electrons: stopped by a slit, or a background"
