@@ -133,7 +133,7 @@ def main() -> None:
             f"{told['read_frames_per_second']:.1f} frames/s read",
         )
     path = write_result(
-        "bench_movies_quick.json" if options.quick else "bench_movies.json",
+        "movies_quick.json" if options.quick else "movies.json",
         {"machine": facts, "goal": GOAL, "electrons_per_pixel_and_frame": DOSE, "results": results},
         options.output,
     )

@@ -256,4 +256,3 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(inside, moments):
     assert {
         name: data.replace(b"whole/", b"killed/") if name.endswith(".star") else data for name, data in whole.items()
     } == killed
-

@@ -131,7 +131,9 @@ def test_pixels_exactly_on_a_layer_are_no_exception():
     image, defocus = noise(16, 16), defocus_of(9000.0)
     count = layer_count(math.pi * OPTICS.wavelength * 0.5 / 1.7**2 * 800)
     heights = torch.linspace(-800, 800, 256, dtype=torch.float64).reshape(16, 16).clone()
-    heights.view(-1)[40 : 40 + count] = 800 * torch.cos(math.pi * (2 * torch.arange(count, dtype=torch.float64) + 1) / (2 * count))
+    heights.view(-1)[40 : 40 + count] = 800 * torch.cos(
+        math.pi * (2 * torch.arange(count, dtype=torch.float64) + 1) / (2 * count)
+    )
     for dtype in (torch.float32, torch.float64):
         fast = apply_transfer_over_heights(image.to(dtype), OPTICS, defocus, heights=heights.to(dtype))
         assert relative(fast.double(), apply_transfer_pixel_by_pixel(image, OPTICS, defocus, heights=heights)) < 1e-4
