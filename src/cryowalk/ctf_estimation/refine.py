@@ -4,7 +4,7 @@ The logarithm of the power spectrum is modelled as B(k) + C(k) cos 2θ + S(k) si
 smooth dependence on direction, C and S (drift, and the interpolation of motion correction, damp one direction more), and a smooth envelope E, all splines. For
 every trial of the few parameters of χ the best splines follow from linear least squares, so that only the former are searched.
 
-Source: Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), for the separation.
+Source: Golub & Pereyra, SIAM Journal on Numerical Analysis 10, 413 (1973), for the separation.
 """
 
 import math
