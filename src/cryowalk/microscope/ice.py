@@ -41,7 +41,7 @@ def power(frequency: Float[Tensor, "*shape"], *, thickness: float) -> Float[Tens
     The variance on a grid is the integral of P up to its Nyquist frequencies. On this scale P(0) is a tenth, and P at the peak 1.2 times, what independent molecules
     of free atoms would give.
 
-    Source: Parkhurst et al. (2024): shape and scale of their fit to water from molecular dynamics, as their program parakeet has them. Their correction of
+    Source: Parkhurst et al. (2024): shape and scale of their fit to water from molecular dynamics, as the programs parakeet and python-multem state them. Their correction of
     the variance for the size of the pixels belongs to their way of sampling atoms and is not used.
     """
     require_thickness(thickness)
