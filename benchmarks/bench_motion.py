@@ -140,7 +140,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         result = measure(folder, size, frames, options.threads)
     path = write_result(
-        "bench_motion_quick.json" if options.quick else "bench_motion.json",
+        "motion_quick.json" if options.quick else "motion.json",
         {"machine": facts, "goal": GOAL, "results": [result]},
         options.output,
     )
