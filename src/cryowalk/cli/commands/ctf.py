@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.cli.optics_options import optics_given
 from cryowalk.ctf_estimation.settings import CtfSettings
 from cryowalk.workflow.manifest import Manifest
 
@@ -37,19 +38,11 @@ class CtfFiles:
 
 def run(files: CtfFiles, settings: CtfSettings, context: Context) -> None:
     """Nothing; micrographs_ctf.star, each micrograph's numbers and pictures, and the report are in the output directory."""
-    from cryowalk.data.optics import Optics
     from cryowalk.workflow.batch import raise_failures
     from cryowalk.workflow.ctf_particles import placed_particles
     from cryowalk.workflow.ctf_stages import estimate_ctf_files, inputs_of
 
-    optics = None
-    if files.pixel_size is not None:
-        optics = Optics(
-            pixel_size=files.pixel_size,
-            voltage_kv=files.voltage_kv,
-            spherical_aberration_mm=files.spherical_aberration_mm,
-            amplitude_contrast=files.amplitude_contrast,
-        )
+    optics = optics_given(files)
     inputs = inputs_of(files.micrographs or files.power_spectra, optics, are_spectra=bool(files.power_spectra))
     if files.particles is not None:
         inputs = replace(inputs, placed=placed_particles(files.particles, inputs.micrographs.names))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.cli.optics_options import optics_given
 from cryowalk.picking.extraction_settings import ExtractionSettings
 from cryowalk.workflow.manifest import Manifest
 
 if TYPE_CHECKING:
-    from cryowalk.data.optics import Optics
     from cryowalk.workflow.extraction_stages import Extracted, ExtractionInputs
 
 
@@ -39,19 +39,6 @@ class ExtractionFiles:
     voltage_kv: Annotated[float, "acceleration voltage of image files, kV", "--voltage", "--kv"] = 300.0
     spherical_aberration_mm: Annotated[float, "spherical aberration of image files, mm", "--cs", ("min", 0), ("max", 100)] = 2.7
     amplitude_contrast: Annotated[float, "amplitude contrast of image files", "--q0"] = 0.1
-
-    def optics(self) -> "Optics | None":
-        """The optics of image files, where their pixel size is given."""
-        from cryowalk.data.optics import Optics
-
-        if self.pixel_size is None:
-            return None
-        return Optics(
-            pixel_size=self.pixel_size,
-            voltage_kv=self.voltage_kv,
-            spherical_aberration_mm=self.spherical_aberration_mm,
-            amplitude_contrast=self.amplitude_contrast,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +82,7 @@ def _inputs(files: ExtractionFiles, context: Context) -> "ExtractionInputs":
 
     if not files.coordinates:
         raise UsageError("there are no picks", fix="give --coords")
-    found = inputs_of(files.micrographs, files.optics())
+    found = inputs_of(files.micrographs, optics_given(files))
     pixel_size = one_pixel_size(found.micrographs, file=files.micrographs[0])
     picks = with_micrograph_facts(read_picks(files.coordinates, found.micrographs), found.micrographs, defocus_of=files.ctf_of)
     if files.recentre or files.centre is not None:

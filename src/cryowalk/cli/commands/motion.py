@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.cli.optics_options import optics_given
 from cryowalk.motion.settings import AlignmentSettings
 from cryowalk.workflow.manifest import Manifest
 
@@ -28,18 +29,10 @@ class MotionFiles:
 
 def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> None:
     """Nothing; the micrographs, their motion and corrected_micrographs.star are in the output directory."""
-    from cryowalk.data.optics import Optics
     from cryowalk.workflow.batch import raise_failures
     from cryowalk.workflow.motion_stages import Sum, correct_motion_files, movie_inputs
 
-    optics = None
-    if files.pixel_size is not None:
-        optics = Optics(
-            pixel_size=files.pixel_size,
-            voltage_kv=files.voltage_kv,
-            spherical_aberration_mm=files.spherical_aberration_mm,
-            amplitude_contrast=files.amplitude_contrast,
-        )
+    optics = optics_given(files)
     sums: list[Sum] = ["unweighted"] if files.unweighted == "yes" else []
     sums += ["odd", "even"] if files.halves == "yes" else []
     inputs = replace(
