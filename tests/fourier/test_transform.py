@@ -10,6 +10,7 @@ from cryowalk.fourier.grids import coordinates, frequency_grid, frequency_radius
 from cryowalk.fourier.transform import (
     complex_transform,
     filtering_transform,
+    lower_frequencies,
     resample,
     resize,
     to_fourier,
@@ -160,3 +161,12 @@ def test_large_stacks_go_in_chunks_without_a_difference(generator, monkeypatch):
     tracked = stack.clone().requires_grad_()
     to_fourier(tracked).abs().sum().backward()
     assert tracked.grad is not None
+
+
+@pytest.mark.parametrize("size", [(12, 10), (16, 20)])
+def test_lower_frequencies_are_those_of_a_coarser_grid(size):
+    image = torch.randn(3, 16, 20, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    cut = lower_frequencies(to_fourier(image), size)
+    coarse = to_fourier(resample(image, size)) * math.sqrt(16 * 20 / (size[0] * size[1]))
+    inner = [i for i in range(size[0]) if i != size[0] // 2]  # Nyquist entries are shared by `resample`
+    assert torch.allclose(cut[:, inner, : size[1] // 2], coarse[:, inner, : size[1] // 2], atol=1e-12)

@@ -29,8 +29,9 @@ from cryowalk.microscope.simulate.scene import (
     transfer_layers,
     with_sheet,
 )
-from cryowalk.microscope.simulate.specimens import Source, conformers, even_fast, prepare_specimens, require_field
+from cryowalk.microscope.simulate.specimens import Source, conformers, prepare_specimens, require_field
 from cryowalk.numerics.random import generator as generator_of
+from cryowalk.numerics.sizes import fast_length_from
 
 OPTICS = Optics(pixel_size=1.7, voltage_kv=200.0)
 SIZE = (150, 182)
@@ -266,7 +267,7 @@ def test_what_cannot_be_a_specimen_is_told():
 
 @pytest.mark.parametrize(("length", "expected"), [(1, 2), (7, 8), (13, 16), (129, 144), (200, 200), (243, 250)])
 def test_fast_sides(length, expected):
-    assert even_fast(length) == expected
+    assert fast_length_from(length) == expected
 
 
 def test_a_single_atom_has_a_size():

@@ -11,7 +11,8 @@ from cryowalk.fourier.transform import to_fourier
 from cryowalk.motion import AlignmentSettings, CorrectedFrames, correct_motion, estimate_motion, find_flaws
 from cryowalk.motion.alignment import bands_of, moments, moments_reference, smooth_track
 from cryowalk.motion.correction import interpolation_transfer, pixel_coefficients
-from cryowalk.motion.frames import HeldFrames, check_gain, fast_size, filled, halved, halved_reference
+from cryowalk.motion.frames import HeldFrames, check_gain, filled, halved, halved_reference
+from cryowalk.numerics.sizes import fast_length_to
 from cryowalk.numerics.warping import warp, warp_reference
 
 WHOLE = AlignmentSettings(patches=(1, 1))
@@ -258,7 +259,7 @@ def test_a_flaw_without_sound_neighbours_becomes_the_mean():
 
 def test_sizes_transform_fast():
     for length in (3838, 3710, 1023):
-        rest = fast_size(length)
+        rest = fast_length_to(length, largest_factor=13)
         assert length - 30 < rest <= length
         for factor in (2, 3, 5, 7, 11, 13):
             while rest % factor == 0:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cryowalk.core.checks import require_positive, require_square
 from cryowalk.core.errors import InputError, ShapeError
-from cryowalk.fourier.transform import to_fourier
+from cryowalk.fourier.transform import lower_frequencies, to_fourier
 
 FINEST_PIXEL = 1.4  # Å; finer spectra than Nyquist at 2.8 Å hold no Thon rings that a fit could use
 SINE_TAPERS = 3
@@ -65,7 +65,9 @@ def power_spectrum(pixels: Float[Tensor, "h w"], *, pixel_size: float, box: int 
         centred = tiles - tiles.mean(dim=(-2, -1), keepdim=True)
         for window in windows:
             spectrum = to_fourier(centred * window)
-            total += cropped(spectrum.real.square() + spectrum.imag.square(), box).sum(dim=0, dtype=torch.float64)
+            total += lower_frequencies(spectrum.real.square() + spectrum.imag.square(), (box, box)).sum(
+                dim=0, dtype=torch.float64
+            )
         count += len(tiles) * len(windows)
     return PowerSpectrum(total / count, pixel_size * side / box)
 
@@ -116,12 +118,3 @@ def tiles_of(pixels: Tensor, side: int) -> Iterator[tuple[list[tuple[int, int]],
     for first in range(0, len(corners), _TILES_AT_ONCE):
         some = corners[first : first + _TILES_AT_ONCE]
         yield some, torch.stack([pixels[y : y + side, x : x + side] for y, x in some])
-
-
-def cropped(power: Tensor, box: int) -> Tensor:
-    """The half-plane powers of the frequencies that a smaller box has too."""
-    side = power.shape[-2]
-    if side == box:
-        return power
-    half = box // 2
-    return torch.cat([power[..., :half, : half + 1], power[..., side - (box - half) :, : half + 1]], dim=-2)

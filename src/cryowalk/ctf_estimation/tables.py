@@ -15,9 +15,9 @@ from cryowalk.ctf_estimation.estimate import CtfEstimate
 from cryowalk.ctf_estimation.rings import Layout, layout_of
 from cryowalk.ctf_estimation.search import oscillation
 from cryowalk.ctf_estimation.settings import CtfSettings
-from cryowalk.ctf_estimation.spectrum import cropped, tile_side, tiles_of, windows_of
+from cryowalk.ctf_estimation.spectrum import tile_side, tiles_of, windows_of
 from cryowalk.data.optics import Optics
-from cryowalk.fourier.transform import to_fourier
+from cryowalk.fourier.transform import lower_frequencies, to_fourier
 
 STEP = 20.0  # Å of defocus in the tables
 _LEAST_DEFOCUS = 500.0  # Å
@@ -82,7 +82,7 @@ def _tile_cells(pixels: Tensor, layout: Layout, *, side: int, box: int, tapers: 
     for corners, tiles in tiles_of(pixels, side):
         centred = tiles - tiles.mean(dim=(-2, -1), keepdim=True)
         power = sum((to_fourier(centred * window).abs() ** 2 for window in windows), start=torch.zeros(()))
-        cells += [layout.mean(one) for one in cropped(power, box)]
+        cells += [layout.mean(one) for one in lower_frequencies(power, (box, box))]
         places += [(x + (side - 1) / 2, y + (side - 1) / 2) for y, x in corners]
     stack = torch.stack(cells)
     # Rings differ from tile to tile; their mean over azimuth and a wide stretch of frequency is the background of each.

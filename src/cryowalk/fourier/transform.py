@@ -181,6 +181,18 @@ def resample(array: Float[Tensor, "*batch w"], size: int | tuple[int, ...]) -> F
     return to_real(spectrum * scale, width=target[-1], dimensions=dimensions)
 
 
+def lower_frequencies(half: Tensor, size: tuple[int, int]) -> Tensor:
+    """The entries `[*batch, size[0], size[1] // 2 + 1]` of an image's half spectrum at the frequencies that a coarser grid over the same field has too.
+
+    They are taken as they are, powers as well as coefficients: origin phases are the same before and after where both sizes are even, and an even
+    side's Nyquist entry is that of one sign (`resample` shares it).
+    """
+    rows, columns = size[0] // 2, size[1] // 2 + 1
+    if tuple(half.shape[-2:]) == (size[0], columns):
+        return half
+    return torch.cat([half[..., :rows, :columns], half[..., half.shape[-2] - (size[0] - rows) :, :columns]], dim=-2)
+
+
 def _resize_full_axis(spectrum: Tensor, old: int, new: int, *, axis: int) -> Tensor:
     """The spectrum with a full axis of `old` frequencies cropped or padded to `new`."""
     small = min(old, new)

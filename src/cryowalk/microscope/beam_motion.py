@@ -14,7 +14,7 @@ from cryowalk.core.checks import require_positive
 from cryowalk.core.errors import UsageError
 from cryowalk.data.motion import Motion
 from cryowalk.microscope.delivery_settings import MotionSettings
-from cryowalk.numerics.motion_model import SPATIAL_TERMS
+from cryowalk.numerics.motion_model import SPATIAL_TERMS, spatial_terms
 from cryowalk.numerics.motion_model import fit_relion_model as fit_relion_model
 from cryowalk.numerics.motion_model import motion_of_relion_model as motion_of_relion_model
 
@@ -86,8 +86,7 @@ def displacement(motion: Motion, positions: Float[Tensor, "*n 2"]) -> Float[Tens
 
 def local_basis(positions: Float[Tensor, "*n 2"], *, field: tuple[float, float]) -> Float[Tensor, "*n 5"]:
     """The local terms (u, u², v, v², uv) at positions (x, y from the corner of the field, Å), u = x/width − ½, v = y/height − ½."""
-    u, v = positions[..., 0] / field[0] - 0.5, positions[..., 1] / field[1] - 0.5
-    return torch.stack([u, u**2, v, v**2, u * v], dim=-1)
+    return spatial_terms(torch.stack([positions[..., 0] / field[0] - 0.5, positions[..., 1] / field[1] - 0.5], dim=-1))
 
 
 def displacement_field(

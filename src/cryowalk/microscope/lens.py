@@ -22,6 +22,7 @@ from cryowalk.microscope.aberrations import (
     true_frequency,
 )
 from cryowalk.microscope.gun import coherence_envelope
+from cryowalk.numerics.sizes import fast_length_from
 
 
 def aberration_phase(
@@ -323,7 +324,7 @@ def box_for_defocus(optics: Optics, defocus: Defocus) -> int:
     """The side, pixels, of the smallest box that samples the CTF of every one of these images up to Nyquist; even, without large prime factors."""
     largest = float(torch.maximum(defocus.major.abs(), defocus.minor.abs()).max()) if defocus.major.numel() else 0.0
     smallest = math.ceil(2 * _steepest_slope(optics, largest) / optics.pixel_size - 1e-9)
-    return _fast_side(max(smallest, 2))
+    return fast_length_from(max(smallest, 2))
 
 
 def _steepest_slope(optics: Optics, defocus: float) -> float:
@@ -362,17 +363,4 @@ def canvas_size(optics: Optics, defocus: Defocus, *, box: int) -> int:
     by_defocus = optics.wavelength * largest * nyquist
     by_aberration = optics.spherical_aberration * (optics.wavelength * nyquist) ** 3 - by_defocus
     smallest = box + math.ceil(2 * max(by_defocus, by_aberration) / optics.pixel_size)
-    return _fast_side(smallest)
-
-
-def _fast_side(smallest: int) -> int:
-    """The next even number from `smallest` on without large prime factors, for fast transforms."""
-    return next(side for side in range(smallest + smallest % 2, 4 * smallest + 8, 2) if _is_smooth(side))
-
-
-def _is_smooth(number: int) -> bool:
-    """Whether the number has no prime factor above 5."""
-    for factor in (2, 3, 5):
-        while number % factor == 0:
-            number //= factor
-    return number == 1
+    return fast_length_from(smallest)

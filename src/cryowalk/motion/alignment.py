@@ -201,13 +201,19 @@ def smooth_track(
         return centred
     strength = information.diagonal(dim1=-2, dim2=-1).clamp_min(0)
     strength = strength.clamp_min(_LEAST_INFORMATION * float(strength.mean()) + 1e-12)
-    second = torch.zeros(frames - 2, frames, dtype=torch.float64)
-    rows = torch.arange(frames - 2)
-    second[rows, rows], second[rows, rows + 1], second[rows, rows + 2] = 1.0, -2.0, 1.0
+    second = second_differences(frames)
     prior = second.T @ second / acceleration**2
     columns = [torch.linalg.solve(prior + torch.diag(strength[:, axis]), strength[:, axis] * centred[:, axis]) for axis in (0, 1)]
     track = torch.stack(columns, dim=1)
     return track - track.mean(0)
+
+
+def second_differences(frames: int) -> Float[Tensor, "frames_2 frames"]:
+    """The matrix that takes a track of at least three frames to its second differences."""
+    second = torch.zeros(frames - 2, frames, dtype=torch.float64)
+    rows = torch.arange(frames - 2)
+    second[rows, rows], second[rows, rows + 1], second[rows, rows + 2] = 1.0, -2.0, 1.0
+    return second
 
 
 def _coarse(bands: Bands, largest_shift: float, acceleration: float) -> Float[Tensor, "frames 2"]:

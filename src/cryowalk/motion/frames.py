@@ -11,12 +11,15 @@ from torch import Tensor
 
 from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.core.execution import ImageSource, Progress, SilentProgress
-from cryowalk.fourier.transform import to_fourier, to_real
+from cryowalk.fourier.filters import shift_phases
+from cryowalk.fourier.transform import lower_frequencies, to_fourier, to_real
+from cryowalk.numerics.sizes import fast_length_from, fast_length_to
 
 _SPREAD = 8.0  # robust standard deviations beyond which a pixel of the sum is a flaw
 _SURROUNDINGS = 5  # pixels a side, from which a flawed pixel is filled
 _DEAD_FRAME = 0.2  # of the median frame's mean, below which a frame is blank
 _SAMPLE = 2**20  # pixels from which a level and its spread are found
+_LARGEST_FACTOR = 13  # of the sides of transforms: few rows and columns are cut away
 _HELD_BYTES = 2**32  # of frames that are kept while a movie is worked on
 
 
@@ -183,8 +186,11 @@ def working_frames(frames: ImageSource, *, pixel_size: float, finest: float, pro
     progress = progress or SilentProgress()
     shrink = max(1.0, finest / (2 * pixel_size))
     halvings = int(math.log2(shrink))
-    height, width = (2**halvings * fast_size(length // 2**halvings) for length in frames.image_shape)
-    size = (_even(height / shrink), _even(width / shrink))
+    height, width = (
+        2**halvings * fast_length_to(length // 2**halvings, largest_factor=_LARGEST_FACTOR) for length in frames.image_shape
+    )
+    rows, columns = (fast_length_from(math.ceil(length / shrink), largest_factor=_LARGEST_FACTOR) for length in (height, width))
+    size = (rows, columns)
     spectra: Tensor | None = None
     means = torch.empty(frames.count, dtype=torch.float64)
     for index in range(frames.count):
@@ -195,7 +201,7 @@ def working_frames(frames: ImageSource, *, pixel_size: float, finest: float, pro
         means[index] = mean
         if not math.isfinite(float(mean)):
             raise InputError(f"frame {index + 1} holds values that are not finite numbers", cause="a damaged file")
-        spectrum = cropped_spectrum(to_fourier(frame.sub_(mean) if halvings else frame - mean), size=size)
+        spectrum = lower_frequencies(to_fourier(frame.sub_(mean) if halvings else frame - mean), size=size)
         if spectra is None:
             spectra = torch.empty(frames.count, *spectrum.shape, dtype=spectrum.dtype, device=spectrum.device)
         spectra[index] = spectrum
@@ -254,45 +260,14 @@ def _require_exposed(means: Tensor) -> None:
         )
 
 
-def cropped_spectrum(spectrum: Complex[Tensor, "*batch h half"], *, size: tuple[int, int]) -> Tensor:
-    """The coefficients of the frequencies that a coarser grid of `size` over the same field has too."""
-    rows = size[0] // 2
-    top = spectrum[..., :rows, : size[1] // 2 + 1]
-    bottom = spectrum[..., spectrum.shape[-2] - (size[0] - rows) :, : size[1] // 2 + 1]
-    # Origin phases about pixel n // 2 are (−1)^k on even grids, the same before and after.
-    return torch.cat([top, bottom], dim=-2)
-
-
 def binned_frames(frames: WorkingFrames, displacement: Float[Tensor, "frames 2"]) -> Float[Tensor, "frames h w"]:
     """The frames on the coarse grid in real space, each moved back by its displacement (pixels of that grid)."""
     height, width = frames.size
-    device = frames.spectra.device
-    index = torch.arange(height, dtype=torch.float64, device=device)
-    ky = torch.where(index < (height + 1) // 2, index, index - height)[:, None] / height
-    kx = torch.arange(width // 2 + 1, dtype=torch.float64, device=device) / width
-    moved = torch.empty(len(frames.spectra), height, width, dtype=frames.spectra.real.dtype, device=device)
-    for index_of, (spectrum, (x, y)) in enumerate(zip(frames.spectra, displacement.tolist(), strict=True)):
-        turns = 2 * math.pi * (x * kx + y * ky)
-        moved[index_of] = to_real(spectrum * torch.polar(torch.ones_like(turns), turns).to(spectrum), width=width)
+    moved = torch.empty(len(frames.spectra), height, width, dtype=frames.spectra.real.dtype, device=frames.spectra.device)
+    for index, spectrum in enumerate(frames.spectra):
+        back = shift_phases((height, width), -displacement[index].double().to(spectrum.device), pixel_size=1.0)
+        moved[index] = to_real(spectrum * back.to(spectrum), width=width)
     return moved
-
-
-def fast_size(length: int) -> int:
-    """The largest even length up to this one without prime factors above 13."""
-    return next(size for size in range(length - length % 2, 0, -2) if _is_smooth(size))
-
-
-def _even(length: float) -> int:
-    """The next smooth even length."""
-    size = 2 * math.ceil(length / 2)
-    return next(each for each in range(size, 2 * size + 4, 2) if _is_smooth(each))
-
-
-def _is_smooth(number: int) -> bool:
-    for factor in (2, 3, 5, 7, 11, 13):
-        while number % factor == 0:
-            number //= factor
-    return number == 1
 
 
 def _trimmed(frame: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "h2 w2"]:

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.fourier.transform import to_fourier
-from cryowalk.motion.alignment import Track, bands_of, moments
+from cryowalk.motion.alignment import Track, bands_of, moments, second_differences
 from cryowalk.motion.frames import WorkingFrames, binned_frames
 from cryowalk.motion.settings import AlignmentSettings
+from cryowalk.numerics.motion_model import spatial_terms
 
 _OVERLAP = 1.4  # side of a patch over the distance of patches
 _TERMS = 5  # u, u², v, v², uv
@@ -26,12 +27,6 @@ _LOCAL_SPREAD = 12.0  # Å, expected size of the local terms at the end of the m
 _LEAST_SPREAD = 0.2  # Å
 _CLOSE = 0.01  # pixels
 _ROBUST = 3.0  # standard deviations, beyond which a patch counts for less
-
-
-def local_basis(places: Float[Tensor, "n 2"]) -> Float[Tensor, "n 5"]:
-    """u, u², v, v², uv at places (u, v) of the field, from −½ to ½."""
-    u, v = places[:, 0], places[:, 1]
-    return torch.stack([u, u**2, v, v**2, u * v], dim=1)
 
 
 def align_locally(
@@ -66,7 +61,7 @@ def align_locally(
         )
     del images
     time = _time_basis(count)
-    basis = local_basis(places)
+    basis = spatial_terms(places)
     # A patch's displacement in frame f along an axis: global[f] + Σ_jp c_jp b_j t_p(f).
     design = torch.einsum("nj,fp->nfjp", basis, time).reshape(len(places), count, _TERMS * _POWERS)
     whole = torch.zeros(count, 2, dtype=torch.float64)
@@ -131,9 +126,7 @@ def _prior(frames: int, *, acceleration: float, pixel_size: float) -> Float[Tens
     unknowns = frames + _TERMS * _POWERS
     prior = torch.zeros(unknowns, unknowns, dtype=torch.float64)
     if frames > 2:
-        second = torch.zeros(frames - 2, frames, dtype=torch.float64)
-        rows = torch.arange(frames - 2)
-        second[rows, rows], second[rows, rows + 1], second[rows, rows + 2] = 1.0, -2.0, 1.0
+        second = second_differences(frames)
         prior[:frames, :frames] = second.T @ second * (pixel_size / acceleration) ** 2
     prior[:frames, :frames] += 1e-6 * torch.eye(frames, dtype=torch.float64)
     return prior

@@ -15,6 +15,12 @@ TIME_POWERS = 3  # f, f², f³
 _OURS_IN_RELION = (1, 2, 3, 4, 5)  # where u, u², v, v², uv stand among them
 
 
+def spatial_terms(places: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 5"]:
+    """The local terms u, u², v, v², uv at places (u, v) of the field, each from −½ to ½."""
+    u, v = places[..., 0], places[..., 1]
+    return torch.stack([u, u**2, v, v**2, u * v], dim=-1)
+
+
 def fit_relion_model(motion: Motion) -> Float[Tensor, "2 18"]:
     """The coefficients of RELION's local motion model nearest to the local part of a motion, as displacements in Å (RELION's are minus these, in px).
 

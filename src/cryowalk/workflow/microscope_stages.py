@@ -36,8 +36,9 @@ from cryowalk.microscope.simulate.drawing import check_settings, check_specimens
 from cryowalk.microscope.simulate.instrument import instrument_for
 from cryowalk.microscope.simulate.micrographs import simulate_micrograph
 from cryowalk.microscope.simulate.movies import Sensor, check_movie_settings, movie_camera, simulate_movie
-from cryowalk.microscope.simulate.specimens import Source, Specimens, even_fast, prepare_specimens, require_field
+from cryowalk.microscope.simulate.specimens import Source, Specimens, prepare_specimens, require_field
 from cryowalk.microscope.solvent import displaced
+from cryowalk.numerics.sizes import fast_length_from
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.memory import require_canvas_memory
 from cryowalk.workflow.settings_files import plain
@@ -326,7 +327,7 @@ def with_box(particles: ParticleSet, specimens: Specimens) -> ParticleSet:
     largest = max(state.radius for state in specimens.states)
     groups = []
     for group in particles.optics:
-        box = even_fast(math.ceil(3 * largest / group.pixel_size))
+        box = fast_length_from(math.ceil(3 * largest / group.pixel_size))
         groups.append(replace(group, extra={**group.extra, "rlnImageSize": str(box)}))
     return replace(particles, optics=tuple(groups))
 

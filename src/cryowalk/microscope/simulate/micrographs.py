@@ -35,7 +35,8 @@ from cryowalk.microscope.simulate.scene import (
     with_sheet,
 )
 from cryowalk.microscope.simulate.slabs import strong_intensity
-from cryowalk.microscope.simulate.specimens import Specimens, even_fast
+from cryowalk.microscope.simulate.specimens import Specimens
+from cryowalk.numerics.sizes import fast_length_from
 
 _MARGIN = 8  # pixels that the camera sees beyond each side: its blur does not come round from the other side
 _TRUTH_GRID = 33  # points a side at which the truth states the thickness of uneven ice
@@ -182,7 +183,7 @@ def camera_margin(canvas: Canvas, camera: Camera) -> tuple[int, int]:
     if is_flat(camera.mtf) and is_flat(camera.dqe) and camera.pixel != "square":
         return 0, 0
     first, second = (
-        min(even_fast(inner + 2 * _MARGIN), size) - inner for inner, size in zip(canvas.inner, canvas.size, strict=True)
+        min(fast_length_from(inner + 2 * _MARGIN), size) - inner for inner, size in zip(canvas.inner, canvas.size, strict=True)
     )
     return first, second
 

@@ -17,6 +17,7 @@ from cryowalk.data.volume import Volume
 from cryowalk.fourier.slices import FourierVolume, prepare_volume
 from cryowalk.fourier.transform import resize
 from cryowalk.microscope.specimen import centre_of_mass, needed_box, potential
+from cryowalk.numerics.sizes import fast_length_from
 
 PADDING = 2.0  # of the references: simulated data should be nearer to the truth than what is measured with them
 _FREE = 8  # voxels of the box beyond what the molecule needs: sub-pixel moves and the ringing of a band limit
@@ -175,7 +176,7 @@ def _volume_of(
     if len(atoms) == 0:
         raise InputError("the structure holds no atoms", fix="give a model with at least one atom")
     middle, radius = centre_of_mass(rest), _reach(atoms, rest)
-    side = room[0] or even_fast(needed_box(atoms, voxel_size=optics.pixel_size, centre=middle) + room[1])
+    side = room[0] or fast_length_from(needed_box(atoms, voxel_size=optics.pixel_size, centre=middle) + room[1])
     volume = potential(atoms, box=side, voxel_size=optics.pixel_size, centre=middle)
     return (volume if dress is None else dress(atoms, volume)), radius
 
@@ -237,7 +238,7 @@ def _volume_of_map(volume: Volume, optics: Optics, *, room: tuple[int | None, in
     reach = math.sqrt(float(squared[volume.voxels > _SHARE_OF_MAP * volume.voxels.max()].max()))
     radius = max(min(reach, side // 2 * volume.voxel_size), _SMALLEST)
     needed = 2 * math.ceil(radius / volume.voxel_size) + 2
-    target = room[0] or even_fast(needed + room[1])
+    target = room[0] or fast_length_from(needed + room[1])
     if target < min(needed, side):
         raise InputError(
             f"the map reaches {radius:.1f} Å from its origin voxel and does not fit into a box of {target} voxels",
@@ -247,18 +248,3 @@ def _volume_of_map(volume: Volume, optics: Optics, *, room: tuple[int | None, in
     x, y, z = volume.origin
     voxels = resize(volume.voxels, (target, target, target))
     return Volume(voxels=voxels, voxel_size=volume.voxel_size, origin=(x - move, y - move, z - move)), radius
-
-
-def even_fast(length: int) -> int:
-    """The smallest even number not below `length` without prime factors above 5: a side that transforms fast."""
-    side = length + length % 2
-    while not _is_smooth(side):
-        side += 2
-    return side
-
-
-def _is_smooth(number: int) -> bool:
-    for factor in (2, 3, 5):
-        while number % factor == 0:
-            number //= factor
-    return number == 1
