@@ -50,11 +50,13 @@ class SliceAccumulator:
         *,
         factor: Float[Tensor, "n box half"] | None = None,
         shift: Float[Tensor, "n 2"] | None = None,
+        height: Float[Tensor, "box half"] | None = None,
     ) -> None:
         """Add Σ φ · slices to the numerator and Σ φ · weights to the denominator.
 
         For images y with transfer functions c and noise variance σ² the slices are c y / σ², moved back by their shift, and the weights c² / σ².
         `factor` and `shift` (x, y in Å, moves the images by +shift: give minus the pose's) multiply the slices on the way, which spares passes.
+        With a `height`, kz of each coefficient in cycles over the box, the slices are curved sheets.
         """
         box = self.grid.box
         if tuple(slices.shape[1:]) != (box, box // 2 + 1) or slices.shape[0] != lab_from_particle.shape[0]:
@@ -63,14 +65,15 @@ class SliceAccumulator:
                 f"got {tuple(slices.shape)} and {lab_from_particle.shape[0]} rotations"
             )
         with torch.no_grad():
-            if is_compiled_for(self.sums, slices, weights, lab_from_particle):
+            if height is None and is_compiled_for(self.sums, slices, weights, lab_from_particle):
                 self._add_compiled(slices, weights, lab_from_particle, (factor, shift))
             else:
                 moved = multiplied(slices, factor, shift, pixel_size=self.voxel_size)
-                numerator = insert_by_definition(moved, lab_from_particle, grid=self.grid, density="ramp")
+                sheet: dict[str, Any] = {"grid": self.grid, "density": "ramp", "height": height}
+                numerator = insert_by_definition(moved, lab_from_particle, **sheet)
                 self.sums[..., 0] += numerator.real
                 self.sums[..., 1] += numerator.imag
-                self.sums[..., 2] += insert_by_definition(weights, lab_from_particle, grid=self.grid, density="ramp")
+                self.sums[..., 2] += insert_by_definition(weights, lab_from_particle, **sheet)
         self.count += slices.shape[0]
 
     def _add_compiled(
@@ -124,11 +127,12 @@ class SliceAccumulator:
         self.sums += other.sums
         self.count += other.count
 
-    def to_volume(self, *, floor: float = 1e-3, prior: Float[Tensor, " shells"] | None = None) -> Volume:
+    def to_volume(self, *, floor: float = 1e-3, prior: Float[Tensor, "*shape"] | None = None) -> Volume:
         """The map: summed slices over summed weights, gridding-corrected, value (slices' value per Å).
 
         A denominator below `floor` times the mean of its shell is raised to it, so that rarely seen coefficients are not blown up. `prior`
-        (one a shell 0 … box // 2, in the weights' unit) is added to the denominator: 1/τ² makes it a Wiener filter.
+        (one a shell 0 … box // 2, or one a coefficient of the padded half spectrum, in the weights' unit) is added to the denominator: 1/τ² makes it
+        a Wiener filter.
         """
         require_between("floor", floor, 0.0, 1.0)
         numerator = self.grid.folded(torch.complex(self.sums[..., 0], self.sums[..., 1]))
@@ -156,7 +160,8 @@ class SliceAccumulator:
         mean[-1] = 0
         raised = torch.maximum(denominator, (mean * floor).to(denominator)[shell])
         if prior is not None:
-            ramp = torch.arange(shells, dtype=raised.dtype, device=raised.device).clamp_min(1 / 3)
-            raised = raised + torch.cat((prior.to(raised) * ramp, raised.new_zeros(1)))[shell]
+            ramp = torch.arange(shells + 1, dtype=raised.dtype, device=raised.device).clamp_min(1 / 3)
+            spread = torch.cat((prior.to(raised), raised.new_zeros(1)))[shell] if prior.ndim == 1 else prior.to(raised)
+            raised = raised + spread * ramp[shell]
         # Beyond Nyquist there are only the kernel's outskirts: nothing is known there.
         return torch.where(inside, raised, torch.zeros((), dtype=raised.dtype, device=raised.device))

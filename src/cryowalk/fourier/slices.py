@@ -101,14 +101,17 @@ def is_compiled_for(values: Tensor, *others: Tensor | None) -> bool:
     return single and not wants_gradient and all(tensor.device.type == "cpu" for tensor in present)
 
 
-def extract_by_definition(reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"]) -> Complex[Tensor, "n box half"]:
+def extract_by_definition(
+    reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"], *, height: Float[Tensor, "box half"] | None = None
+) -> Complex[Tensor, "n box half"]:
     """`extract_slices` written out: the coefficient at k is Σ over 3 × 3 × 3 taps of φ φ φ · F about the grid point nearest to Rᵀk.
 
-    Gradients reach the map's coefficients and the rotations.
+    With a `height`, kz of each coefficient in cycles over the box, the slice is a curved sheet through (kx, ky, kz). Gradients reach the map's
+    coefficients and the rotations.
     """
     box, values = reference.box, reference.coefficients.reshape(-1)
     points = disk_points(box, device=values.device)
-    index, weight, mirrored = _taps(reference.grid, lab_from_particle.to(values.real.dtype).to(values.device))
+    index, weight, mirrored = _taps(reference.grid, lab_from_particle.to(values.real.dtype).to(values.device), height)
     total = torch.zeros(mirrored.shape, dtype=values.dtype, device=values.device)
     for tap, share in zip(index, weight, strict=True):
         total = total + values[tap] * share
@@ -118,7 +121,12 @@ def extract_by_definition(reference: FourierVolume, lab_from_particle: Float[Ten
 
 
 def insert_by_definition(
-    values: Tensor, lab_from_particle: Float[Tensor, "n 3 3"], *, grid: PaddedGrid, density: Literal["ramp", "plain"] = "plain"
+    values: Tensor,
+    lab_from_particle: Float[Tensor, "n 3 3"],
+    *,
+    grid: PaddedGrid,
+    density: Literal["ramp", "plain"] = "plain",
+    height: Float[Tensor, "box half"] | None = None,
 ) -> Tensor:
     """The transpose of `extract_by_definition` on the padded grid, for complex slices or real weights `[n, box, half]`.
 
@@ -127,7 +135,7 @@ def insert_by_definition(
     """
     points = disk_points(grid.box, device=values.device)
     real = values.real.dtype
-    index, weight, mirrored = _taps(grid, lab_from_particle.to(real).to(values.device))
+    index, weight, mirrored = _taps(grid, lab_from_particle.to(real).to(values.device), height)
     factor = points.share * points.ramp if density == "ramp" else points.share
     chosen = values.reshape(values.shape[0], -1)[:, points.place] * factor.to(real)
     if values.is_complex():
@@ -163,11 +171,13 @@ def back_project(
     return Volume(voxels=voxels * factor[:, None, None] * factor[:, None] * factor, voxel_size=voxel_size)
 
 
-def _taps(grid: PaddedGrid, rotations: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+def _taps(grid: PaddedGrid, rotations: Tensor, height: Tensor | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """For every point of every slice the flat indices and weights of its 27 taps, and whether it was mirrored into kx ≥ 0."""
     points = disk_points(grid.box, device=rotations.device)
     in_plane = torch.stack((points.kx, points.ky), dim=-1).to(rotations.dtype) * grid.ratio
     place = in_plane @ rotations[:, :2, :]  # rows times R: each is Rᵀk, (x, y, z)
+    if height is not None:
+        place = place + height.reshape(-1)[points.place].to(place)[:, None] * grid.ratio * rotations[:, 2:, :]
     mirrored = place[..., 0] < 0
     place = torch.where(mirrored[..., None], -place, place)
     nearest = torch.floor(place.detach() + 0.5)
