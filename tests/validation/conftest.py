@@ -1,12 +1,15 @@
-"""An asymmetric phantom of Gaussian blobs whose shape is known at every orientation."""
+"""An asymmetric phantom of Gaussian blobs whose shape is known at every orientation; this folder is put on the path for makers of maps."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from cryowalk.data import Volume
 
+sys.path.insert(0, str(Path(__file__).parent))
 CENTRES = torch.tensor([[0.0, 0.0, 0.0], [0.16, 0.02, -0.05], [-0.06, 0.15, 0.04], [0.03, -0.09, 0.16], [-0.12, -0.07, -0.1]])
 WIDTHS = torch.tensor([0.055, 0.035, 0.042, 0.03, 0.05])
 HEIGHTS = torch.tensor([1.0, 1.6, 1.2, 2.0, 0.8])
