@@ -253,3 +253,32 @@ def test_double_precision_finds_the_same(scene):
     first = find_particles(micrograph, settings)
     exact = find_particles(Micrograph(pixels=micrograph.pixels.double(), pixel_size=PIXEL_SIZE), settings)
     assert score_picks(exact.positions, first.positions, tolerance=1.0).f1 > 0.97
+
+
+def test_shared_kernels_give_what_all_rotations_give():
+    """The map of the best correlation is that of correlating with each rotation of each template, to a fiftieth of a kernel's norm."""
+    from cryowalk.picking.templates import best_of_sums, normalised_kernels, rotations, shared_kernels
+
+    views = torch.stack([molecule(), molecule().flip(0).roll(3, 1)]).float()[:, 16:45, 16:45]
+    kernels = normalised_kernels(torch.cat([rotations(view, 24) for view in views]), mask=disk(12.0, soft=2.0, side=29))
+    image = torch.randn(150, 131, generator=torch.Generator().manual_seed(2))
+    exact = torch.stack([searched(image, 14).correlated(kernel) for kernel in kernels]).amax(dim=0)
+    few, weights = shared_kernels(kernels)
+    assert len(few) < 0.6 * len(kernels)
+    assert (torch.einsum("mr,rij->mij", weights, few) - kernels).flatten(1).norm(dim=1).max() < 0.02
+    found = best_of_sums(image, few, weights)
+    error = found - exact  # white noise times what a kernel of norm 1 lacks
+    assert float(error.std()) < 0.02
+    assert float(error.abs().max()) < 5 * 0.02
+    alone, same = shared_kernels(kernels[:1])
+    assert torch.allclose(same[0, 0] * alone[0], kernels[0], atol=1e-6)
+
+
+def test_bands_of_rows_change_nothing(monkeypatch):
+    from cryowalk.picking import templates
+
+    image = torch.randn(90, 70, generator=torch.Generator().manual_seed(2))
+    kernels, weights = torch.randn(3, 9, 9, generator=torch.Generator().manual_seed(3)), torch.eye(3)
+    whole = templates.best_of_sums(image, kernels, weights)
+    monkeypatch.setattr(templates, "_MAP_BYTES", 3 * 70 * 4 * 17)
+    assert torch.allclose(templates.best_of_sums(image, kernels, weights), whole, atol=1e-5)
