@@ -44,6 +44,10 @@ class PostProcessingSettings:
         "B-factor applied, Å² (negative sharpens, 0 leaves the map as it is); unless given, fitted to the Guinier plot",
         "--adhoc_bfac",
     ] = None
+    amplitudes: Annotated[
+        Literal["masked", "whole"],
+        "to which amplitudes the B-factor is fitted: those of the masked average, or those of the whole one, noise of the solvent included, as RELION does",
+    ] = "masked"
     fit_from: Annotated[float, "coarsest resolution of the Guinier fit, Å", "--autob_lowres", ("above", 0)] = 10.0
     fit_to: Annotated[
         float | None, "finest resolution of the Guinier fit, Å; unless given, the resolution", "--autob_highres", ("above", 0)
