@@ -7,7 +7,7 @@ from cryowalk.data import Pose
 from cryowalk.fourier.shells import shell_correlation
 from cryowalk.geometry.symmetry import symmetry_operators
 from cryowalk.reconstruction import ReconstructionSettings, reconstruct_with_full_map
-from cryowalk.reconstruction.symmetry import symmetriser
+from cryowalk.fourier.symmetriser import symmetriser
 
 
 @pytest.mark.parametrize(

@@ -142,21 +142,33 @@ class SliceAccumulator:
         voxels = self.grid.to_box(ratio) / slice_scale(self.grid, self.voxel_size)
         return Volume(voxels=voxels * factor[:, None, None] * factor[:, None] * factor, voxel_size=self.voxel_size)
 
-    def _regularised(self, denominator: Tensor, floor: float, prior: Tensor | None) -> Tensor:
-        """The denominator, raised to the floor, with the prior added inside the Nyquist sphere."""
+    def mean_weight(self) -> Float[Tensor, " shells"]:
+        """The summed weight of one coefficient of the box's own spectrum (no padding), the mean over each shell 0 … box // 2."""
+        shells = self.grid.box // 2 + 1
+        total, number, _ = self._shell_totals(self.grid.folded(self.sums[..., 2]))
+        ramp = torch.arange(shells, dtype=torch.float64, device=total.device).clamp_min(1 / 3)
+        mean: Tensor = total[:shells] / number[:shells].clamp_min(1) / ramp * self.grid.ratio**3
+        return mean.float().cpu()
+
+    def _shell_totals(self, denominator: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum and number over each shell of the box (beyond Nyquist: one more), and the shell of each point of the padded half spectrum."""
         side, shells = self.grid.size, self.grid.box // 2 + 1
         squared = torch.zeros((), device=denominator.device)
         for axis in range(3):
             index = torch.arange(denominator.shape[2 - axis], device=denominator.device)
             signed = torch.where(index <= side // 2, index, index - side) / self.grid.ratio
             squared = squared + (signed**2).reshape(-1, *[1] * axis)
-        shell = torch.floor(squared.sqrt_() + 0.5).to(torch.int64)
-        inside = shell < shells
-        shell.clamp_(max=shells)
+        shell = torch.floor(squared.sqrt_() + 0.5).to(torch.int64).clamp_(max=shells)
         total = torch.zeros(shells + 1, dtype=torch.float64, device=denominator.device)
         flat = shell.reshape(-1)
         number = total.index_add(0, flat, torch.ones_like(flat, dtype=torch.float64))
-        mean = total.index_add(0, flat, denominator.reshape(-1).to(torch.float64)) / number.clamp_min(1)
+        return total.index_add(0, flat, denominator.reshape(-1).to(torch.float64)), number, shell
+
+    def _regularised(self, denominator: Tensor, floor: float, prior: Tensor | None) -> Tensor:
+        """The denominator, raised to the floor, with the prior added inside the Nyquist sphere."""
+        shells = self.grid.box // 2 + 1
+        total, number, shell = self._shell_totals(denominator)
+        mean = total / number.clamp_min(1)
         mean[-1] = 0
         raised = torch.maximum(denominator, (mean * floor).to(denominator)[shell])
         if prior is not None:
@@ -164,4 +176,4 @@ class SliceAccumulator:
             spread = torch.cat((prior.to(raised), raised.new_zeros(1)))[shell] if prior.ndim == 1 else prior.to(raised)
             raised = raised + spread * ramp[shell]
         # Beyond Nyquist there are only the kernel's outskirts: nothing is known there.
-        return torch.where(inside, raised, torch.zeros((), dtype=raised.dtype, device=raised.device))
+        return torch.where(shell < shells, raised, torch.zeros((), dtype=raised.dtype, device=raised.device))
