@@ -45,6 +45,23 @@ def write_map(volume: Volume, path: str | Path) -> None:
     write_array(volume.voxels.detach().float() * volume.voxel_size, path, voxel_size=volume.voxel_size, origin=volume.origin)
 
 
+def read_mask(path: str | Path, *, voxel_size: float | None = None) -> Volume:
+    """The mask in an MRC file, its values as they are: a factor without a unit, to which the scale of maps does not apply.
+
+    Raises
+    ------
+    InputError
+        As `read_map`.
+    """
+    mask = read_map(path, voxel_size=voxel_size)
+    return Volume(voxels=mask.voxels * mask.voxel_size, voxel_size=mask.voxel_size, origin=mask.origin)
+
+
+def write_mask(mask: Volume, path: str | Path) -> None:
+    """Write a mask, its values as they are, mode 2, with voxel size and origin."""
+    write_array(mask.voxels.detach().float(), path, voxel_size=mask.voxel_size, origin=mask.origin)
+
+
 def read_half_maps(first: str | Path, second: str | Path, *, voxel_size: float | None = None) -> HalfMaps:
     """Two half maps of one reconstruction.
 
