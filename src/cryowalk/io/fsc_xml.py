@@ -10,9 +10,10 @@ from xml.sax.saxutils import quoteattr
 
 from cryowalk.core.errors import InputError, SafetyRefusal
 from cryowalk.io.atomic import atomic_write_text
-from cryowalk.io.opening import read_text
+from cryowalk.io.opening import open_content, read_up_to
 
 X_AXIS, Y_AXIS = "Resolution (A-1)", "Correlation Coefficient"
+LARGEST = 2**24  # bytes of a file that is read
 
 
 def write_fsc_xml(frequency: Sequence[float], correlation: Sequence[float], path: str | Path, *, title: str) -> None:
@@ -48,7 +49,11 @@ def read_fsc_xml(path: str | Path) -> tuple[tuple[float, ...], tuple[float, ...]
         If it defines entities, which can swell without bound or read other files.
     """
     path = Path(path)
-    text = read_text(path)
+    with open_content(path) as stream:
+        content = read_up_to(stream, LARGEST + 1, path=path)
+    if len(content) > LARGEST:
+        raise InputError(f"the file has more than {LARGEST // 2**20} MiB", file=path, expected="a curve of some hundred points")
+    text = content.decode("utf-8-sig", "replace")
     if re.search(r"<!\s*(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise SafetyRefusal("the XML defines a document type or entities, which no curve needs", file=path)
     try:
