@@ -1,7 +1,7 @@
 """One self-contained page per job: text, scores with units, figures and 3D views, and the command that makes it again.
 
 The page needs no network and loads nothing: styles are inlined, figures are data URIs, and plotly.js is inlined once, only where a 3D view is.
-Every text is escaped, and a content security policy lets nothing run but the two scripts whose hashes it names.
+Every text is escaped, and a content security policy lets nothing run but the page's own scripts, whose hashes it names.
 """
 
 import base64
@@ -57,11 +57,26 @@ class Captioned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chooser:
+    """Pictures that a reader clicks on and off; the command below them names those that are chosen.
+
+    `pictures` are PNG files as bytes, `numbers` how the command names them, `words` what stands under each. `command` holds {chosen} where the numbers go.
+    """
+
+    pictures: tuple[bytes, ...]
+    numbers: tuple[int, ...]
+    words: tuple[str, ...]
+    chosen: tuple[int, ...]
+    command: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """One section of a report.
 
     Each part is a text (its paragraphs parted by empty lines), a mapping of flat keys to numbers (a table of scores with units), a `Table`,
-    a matplotlib figure, a plotly view, or one of the last two `Captioned`.
+    a matplotlib figure, a plotly view, one of the last two `Captioned`, or a `Chooser`.
     """
 
     heading: str
@@ -105,7 +120,8 @@ def render(report: Report) -> str:
         {"heading": section.heading, "parts": [_part(part) for part in section.parts]} for section in report.sections
     ]
     has_views = any(part["kind"] == "view" for section in sections for part in section["parts"])
-    scripts = (_plotly_script(), _starter_script()) if has_views else ()
+    has_choosers = any(part["kind"] == "chooser" for section in sections for part in section["parts"])
+    scripts = ((_plotly_script(), _starter_script()) if has_views else ()) + ((_asset("chooser.js"),) if has_choosers else ())
     environment = Environment(
         loader=PackageLoader("cryowalk.view"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -152,6 +168,8 @@ def _part(part: Any) -> dict[str, Any]:
     if isinstance(part, Table):
         rows = [[format_value(cell) for cell in row] for row in part.rows]
         return {"kind": "table", "columns": part.columns, "rows": rows, "caption": part.caption}
+    if isinstance(part, Chooser):
+        return _chooser(part)
     if hasattr(part, "to_plotly_json"):
         return {"kind": "view", "data": _view_data(part), "caption": caption or (part.layout.meta or {}).get("description", "")}
     if hasattr(part, "savefig"):
@@ -160,8 +178,22 @@ def _part(part: Any) -> dict[str, Any]:
         return {"kind": "figure", "address": _figure_address(part), "description": description, "caption": caption}
     raise UsageError(
         f"a report cannot show a {type(part).__name__}",
-        expected="a text, a mapping of scores, a Table, a matplotlib figure or a plotly view",
+        expected="a text, a mapping of scores, a Table, a Chooser, a matplotlib figure or a plotly view",
     )
+
+
+def _chooser(part: Chooser) -> dict[str, Any]:
+    tiles = [
+        {
+            "number": number,
+            "address": "data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
+            "words": words,
+            "is_chosen": number in part.chosen,
+        }
+        for picture, number, words in zip(part.pictures, part.numbers, part.words, strict=True)
+    ]
+    shown = part.command.replace("{chosen}", ",".join(str(number) for number in sorted(part.chosen)))
+    return {"kind": "chooser", "tiles": tiles, "command": part.command, "shown": shown, "caption": part.caption}
 
 
 def _figure_address(figure: Any) -> str:
