@@ -7,6 +7,7 @@ Intelligencer 19, 5 (1997).
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,11 +162,11 @@ def _neighbours(positions: NDArray[np.float64], chosen: NDArray[np.int64], twins
     """Where the atoms lie that can keep points away, relative to each chosen one: `[chosen, most, 3]`, Å, filled up with very far ones."""
     from scipy.spatial import cKDTree
 
-    lists = cKDTree(positions).query_ball_point(positions[chosen], (1 + CLEAR) * FARTHEST)
-    kept = [[j for j in row if j != i and twins[j] != twins[i]] for i, row in zip(chosen, lists, strict=True)]
+    lists: Any = cKDTree(positions).query_ball_point(positions[chosen], (1 + CLEAR) * FARTHEST)
+    kept = [[j for j in row if j != i and twins[j] != twins[i]] for i, row in zip(chosen.tolist(), lists, strict=True)]
     most = max((len(row) for row in kept), default=0)
     offsets = np.full((len(chosen), max(most, 1), 3), 1e6)
-    for place, (i, row) in enumerate(zip(chosen, kept, strict=True)):
+    for place, (i, row) in enumerate(zip(chosen.tolist(), kept, strict=True)):
         offsets[place, : len(row)] = positions[row] - positions[i]
     return offsets
 
