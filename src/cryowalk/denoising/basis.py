@@ -28,10 +28,10 @@ class BesselBasis:
     disk: HalfDisk
     count: int
     radius: Float[Tensor, " points"]
-    rows: tuple[Complex[Tensor, "K p"], ...]
-    radial: tuple[Float[Tensor, "points p"], ...]
+    rows: tuple[Complex[Tensor, "K _"], ...]
+    radial: tuple[Float[Tensor, "points _"], ...]
 
-    def analyse(self, coefficients: Complex[Tensor, "n K"]) -> list[Complex[Tensor, "n p"]]:
+    def analyse(self, coefficients: Complex[Tensor, "n K"]) -> list[Complex[Tensor, "n _"]]:
         """The coefficients of each block, of images given on the half disk: inner products with the functions over the whole disk."""
         result = []
         for k, rows in enumerate(self.rows):
@@ -42,7 +42,7 @@ class BesselBasis:
             result.append(found.real.to(found.dtype) if k == 0 else found)
         return result
 
-    def synthesise(self, blocks: list[Complex[Tensor, "n p"]]) -> Complex[Tensor, "n K"]:
+    def synthesise(self, blocks: list[Complex[Tensor, "n _"]]) -> Complex[Tensor, "n K"]:
         """The half disk's coefficients of the sum of all functions times their coefficients."""
         result = torch.zeros_like(blocks[0] @ self._values(0).T)
         for k, block in enumerate(blocks):
@@ -54,7 +54,7 @@ class BesselBasis:
     def _values(self, k: int) -> Complex[Tensor, "K p"]:
         return self.rows[k] / self.disk.multiplicity[: self.count, None].to(self.rows[k].real)
 
-    def transfer_blocks(self, transfer: Float[Tensor, "n points"]) -> list[Float[Tensor, "n p p"]]:
+    def transfer_blocks(self, transfer: Float[Tensor, "n points"]) -> list[Float[Tensor, "n _ _"]]:
         """What a radial transfer function, given at `radius`, does to the coefficients of each block: a symmetric matrix for each image."""
         return [torch.einsum("rp,nr,rq->npq", radial, transfer, radial) for radial in self.radial]
 

@@ -3,7 +3,7 @@
 Source: Bhamre, Zhang & Singer, J. Struct. Biol. 195, 72 (2016), eqs. 5–11.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float
@@ -28,16 +28,17 @@ class ImageCovariance:
     """Mean and covariance of clean images, block by block of the basis, the noise, and how many components were told from noise.
 
     `noise` is the power E|n|² in each shell; `eigenvalues[k]` are those of the whitened data's covariance, `edges[k]` the noise's edge.
-    `unit` is what images were divided by.
+    `amplitude` is what the filter left of the images' variation, on average, at the basis's radii: see `expected_amplitude`.
     """
 
     basis: BesselBasis
     noise: Float[Tensor, " shells"]
     mean: Float[Tensor, " p"]
-    blocks: tuple[Complex[Tensor, "p p"], ...]
-    eigenvalues: tuple[Float[Tensor, " p"], ...]
+    blocks: tuple[Complex[Tensor, "_ _"], ...]
+    eigenvalues: tuple[Float[Tensor, " _"], ...]
     edges: tuple[float, ...]
     count: int
+    amplitude: Float[Tensor, " points"] | None = None
 
     @property
     def rank(self) -> int:
@@ -73,16 +74,18 @@ def covariance_filter(
     progress.start("covariance", 4 * len(particles))
     noise = work.passes.noise(progress)
     covariance = work.covariance(noise, progress)
+    amplitude = torch.zeros_like(work.basis.radius)
     for places, images in work.passes.batches(progress):
-        blocks = work.analysed(images, noise)
-        filtered = filtered_blocks(covariance, blocks, work.whitened(places, noise))
+        transfer = work.whitened(places, noise)
+        filtered = filtered_blocks(covariance, work.analysed(images, noise), transfer)
         sink.write(work.image_of(filtered))
-    return covariance
+        amplitude += len(places) * expected_amplitude(covariance, transfer)
+    return replace(covariance, amplitude=amplitude / len(particles))
 
 
 def filtered_blocks(
     covariance: ImageCovariance, blocks: list[Tensor], transfer: Float[Tensor, "n points"]
-) -> list[Complex[Tensor, "n p"]]:
+) -> list[Complex[Tensor, "n _"]]:
     """The posterior means of the coefficients of whitened images behind these whitened transfer functions."""
     result = []
     for k, (given, matrix) in enumerate(zip(blocks, covariance.basis.transfer_blocks(transfer), strict=True)):
