@@ -39,6 +39,8 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("pick",), summary="Find particles in micrographs.", module="pick", panel=_WALK),
     Entry(words=("micrographs",), summary="Look at micrographs and keep the good ones.", module="micrographs", panel=_WALK),
     Entry(words=("extract",), summary="Cut particles out of micrographs.", module="extract", panel=_WALK),
+    Entry(words=("class2d",), summary="Sort particles into 2D classes and rank them.", module="class2d", panel=_WALK),
+    Entry(words=("select",), summary="Keep the particles of good 2D classes.", module="select", panel=_WALK),
     Entry(
         words=("simulate", "tilt-series"),
         summary="Simulate tilt series with their truth.",
@@ -60,6 +62,7 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     Entry(words=("mask",), summary="Make a soft mask of a map, a sphere or a molecule.", module="mask", panel=_WALK),
     Entry(words=("postprocess",), summary="Mask, sharpen and measure two half maps.", module="postprocess", panel=_WALK),
+    Entry(words=("refine",), summary="Refine poses and a map in independent halves.", module="refine", panel=_WALK),
     Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
     Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
     Entry(words=("convert",), summary="Convert maps, stacks, movies, STAR files and structures.", module="convert", panel=_FILES),
