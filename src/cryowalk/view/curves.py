@@ -95,7 +95,7 @@ def guinier(volume: Volume | Mapping[str, Volume], *, b_factor: float | None = N
     axes.set_ylabel("ln of shell amplitude (r.m.s.)")
     axes.margins(x=0)
     axes.spines["top"].set_visible(True)
-    _squared_resolution_axis(axes)
+    squared_resolution_axis(axes)
     if any(rows) or b_factor is not None:
         axes.legend()
     return drawing
@@ -121,7 +121,8 @@ def _draw_slope(
     axes.plot(square, offset - b_factor / 4 * square, color="#000000", linewidth=1.1, label=f"B = {b_factor:.0f} Å²")
 
 
-def _squared_resolution_axis(axes: Axes) -> None:
+def squared_resolution_axis(axes: Axes) -> None:
+    """Add an upper axis in Å to one in 1/d²."""
     low, high = axes.get_xlim()
     chosen: list[float] = []
     for resolution in _RESOLUTIONS:
