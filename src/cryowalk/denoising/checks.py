@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.core.errors import CryowalkWarning, InputError, ShapeError
-from cryowalk.fourier.shells import shell_correlation
+from cryowalk.fourier.grids import Size, require_size
+from cryowalk.fourier.shells import shell_correlation, shell_sum
 
 _ALIKE = 0.9999  # correlation in every shell: two copies of one thing
 _SHARED = 0.2  # mean correlation in the last shells that asks for an explanation
@@ -40,10 +41,11 @@ def check_pair(first: Float[Tensor, "*size"], second: Float[Tensor, "*other"], *
             raise InputError(f"the {which} half is constant: there is nothing to learn from it", file=name)
     if torch.equal(first, second):
         raise _copies(name)
-    _check_correlation(shell_correlation(first.double(), second.double()), name)
+    size = require_size(first, first.ndim)
+    _check_correlation(shell_correlation(first.double(), second.double()), size, name=name)
 
 
-def _check_correlation(correlation: Tensor, name: str | None) -> None:
+def _check_correlation(correlation: Tensor, size: Size, *, name: str | None) -> None:
     if float(correlation[1:].min()) > _ALIKE:
         raise _copies(name)
     place = f"{name}: " if name else ""
@@ -54,9 +56,17 @@ def _check_correlation(correlation: Tensor, name: str | None) -> None:
             "interpolation, one refinement) or are sampled too coarsely; shared noise is taken for signal and kept"
         )
         warnings.warn(what, CryowalkWarning, stacklevel=3)
-    if float(correlation[1:].max()) < 0.1:
-        what = f"{place}the halves agree nowhere (correlation below 0.1 in every shell): there is no signal to keep"
+    if not _agrees(correlation, size):
+        what = f"{place}the halves agree nowhere beyond what chance gives: there is no signal to keep"
         warnings.warn(what, CryowalkWarning, stacklevel=3)
+
+
+def _agrees(correlation: Tensor, size: Size) -> bool:
+    """Whether three shells in a row correlate by more than three standard deviations of chance, 1/√n for n coefficients with their Friedel mates."""
+    half = torch.ones(*size[:-1], size[-1] // 2 + 1, dtype=correlation.dtype, device=correlation.device)
+    count = shell_sum(half, size=size)
+    above = (correlation * count.sqrt() > 3)[1:]
+    return bool((above[:-2] & above[1:-1] & above[2:]).any())
 
 
 def _copies(name: str | None) -> InputError:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.core.checks import require_square
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, UsageError
 from cryowalk.core.execution import Progress, batches
 from cryowalk.data.particles import ParticleSet
 from cryowalk.denoising.settings import DenoisingSettings
@@ -31,7 +31,12 @@ class Passes:
         self.box = require_square("particle images", self.source.image_shape)
         self.pixel_size = particles.pixel_size
         diameter = settings.diameter or 0.8 * self.box * self.pixel_size
-        self.support = min(diameter / 2 / self.pixel_size, 0.5 * self.box)
+        if diameter > self.box * self.pixel_size:
+            raise UsageError(
+                f"the particle's diameter of {diameter:g} Å is larger than the box of {self.box * self.pixel_size:g} Å",
+                fix="give the particle's own diameter; the noise is measured around it",
+            )
+        self.support = diameter / 2 / self.pixel_size
         finest = settings.finest_resolution or _COARSEST * self.pixel_size
         self.cut = min(self.box * self.pixel_size / finest, self.box / 2 - 1)
         self.like = self.source.read([0])
@@ -81,11 +86,6 @@ class Passes:
         """The noise's power in each shell: what lies outside the particle's circle."""
         total = torch.zeros(self.box // 2 + 1, dtype=torch.float64, device=self.like.device)
         share = self.outside.square().mean()
-        if float(share) < 0.05:
-            raise InputError(
-                "there is no background around the particle to measure the noise in",
-                fix="give a smaller --diameter, or extract particles in larger boxes",
-            )
         for _, images in self.batches(progress):
             level = (images * self.outside).sum(dim=(-1, -2), keepdim=True) / self.outside.sum()
             spectra = to_fourier((images - level) * self.outside)

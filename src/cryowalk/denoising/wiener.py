@@ -49,7 +49,7 @@ def wiener_filter(
 
 def wiener_sum(
     images: Float[Tensor, "*batch n h w"],
-    transfer: Float[Tensor, "*lens n h half"],
+    transfer: Float[Tensor, "*lens lenses h half"],
     *,
     noise_to_signal: "float | Float[Tensor, ' shells']",
 ) -> Float[Tensor, "*batch h w"]:
@@ -90,17 +90,6 @@ def tikhonov_filter(
     require_positive("constant", constant)
     size = require_size(array, 2)
     return to_real(to_fourier(array) * transfer / (transfer**2 + constant), width=size[1])
-
-
-def signal_and_noise(
-    total: Float[Tensor, " shells"], correlation: Float[Tensor, " shells"], *, least: float = 1e-3
-) -> tuple[Float[Tensor, " shells"], Float[Tensor, " shells"]]:
-    """Signal and noise power of each half of a pair, from its power and the correlation of the halves: S = P·FSC, N = P·(1 − FSC).
-
-    A correlation below `least` counts as this, so that no shell is lost altogether and the correlation with a truth is kept.
-    """
-    likeness = correlation.clamp(least, 1.0 - 1e-6)
-    return total * likeness, total * (1 - likeness)
 
 
 def _on_spectrum(power: Tensor, size: Size, like: Tensor) -> Tensor:
