@@ -2,7 +2,7 @@
 
 The image of a particle is y = c S(R) e^(−2πi k·s) + n on the half disk, n of variance σ² per real component. Of five parameters θ (a small turn
 ω about the axes of the laboratory, R → e^[ω] R, and the shift s) the Fisher information is I = Σ_k Re(∂μ* ∂μᵀ) / σ², and no unbiased estimate has
-a covariance below I⁻¹. Slices are differentiated by central differences.
+a covariance below I⁻¹. With F the transform of V and F_x that of x V, a slice changes by 2πi (ω × k) · R F_x: three more slices, no differences.
 
 Source: Kay, Fundamentals of Statistical Signal Processing I (1993), eqs. 3.20 and 3.31, for the bound and Gaussian noise.
 """
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.errors import InputError
@@ -19,10 +19,9 @@ from cryowalk.core.execution import batches
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.fourier.disk import HalfDisk, half_disk
 from cryowalk.fourier.slices import FourierVolume, prepare_volume
-from cryowalk.geometry.rotations import matrix_from_rotation_vector
 from cryowalk.microscope.lens import contrast_transfer
 
-TURN = math.radians(0.25)  # of the central differences: far below the turn that changes a slice, far above rounding
+PADDING = 2.0
 BATCH = 256
 DRAWS = 256  # random errors a particle from which medians are taken
 
@@ -85,40 +84,47 @@ def pose_information(
     box = volume.voxels.shape[-1]
     disk = half_disk(box)
     count = disk.prefix(box // 2 - 1 if radius is None else radius)
-    reference = prepare_volume(volume)
+    references = _moments(volume)
     parts = [
-        _information(particles[list(span)], reference, disk, noise_power, count=count) for span in batches(len(particles), BATCH)
+        _information(particles[list(span)], references, disk, noise_power, count=count) for span in batches(len(particles), BATCH)
     ]
     return torch.cat(parts)
 
 
+def _moments(volume: Volume) -> tuple[FourierVolume, ...]:
+    """V, x V, y V and z V, coordinates in Å from the origin voxel, ready for slices."""
+    box = volume.voxels.shape[-1]
+    axis = (torch.arange(box) - box // 2).to(volume.voxels) * volume.voxel_size
+    factors = (torch.ones_like(axis), axis, axis[:, None], axis[:, None, None])
+    return tuple(
+        prepare_volume(Volume(voxels=volume.voxels * factor, voxel_size=volume.voxel_size), padding=PADDING) for factor in factors
+    )
+
+
 def _information(
-    particles: ParticleSet, reference: FourierVolume, disk: HalfDisk, noise_power: Tensor, *, count: int
+    particles: ParticleSet, references: tuple[FourierVolume, ...], disk: HalfDisk, noise_power: Tensor, *, count: int
 ) -> Float[Tensor, "n 5 5"]:
     used = slice(1, count)
-    derivatives = _derivatives(particles, reference, disk, count=count)[..., used]
+    derivatives = _derivatives(particles, references, disk, count=count)[..., used]
     weight = _weights(particles, disk, noise_power, count=count)[:, used]
     scaled = derivatives * weight.sqrt()[:, None]
     flat = torch.view_as_real(scaled).flatten(-2).double()
     return flat @ flat.mT
 
 
-def _derivatives(particles: ParticleSet, reference: FourierVolume, disk: HalfDisk, *, count: int) -> Tensor:
+def _derivatives(
+    particles: ParticleSet, references: tuple[FourierVolume, ...], disk: HalfDisk, *, count: int
+) -> Complex[Tensor, "n 5 K"]:
     """The slices' derivatives by the five parameters, without the CTF and the shift's phases, which change no information."""
     if particles.pose is None:
         raise InputError("the particles have no poses")
-    rotations = particles.pose.lab_from_particle.to(torch.float64)
-    rows = []
-    for axis in torch.eye(3, dtype=torch.float64):
-        forth, back = (
-            disk.slices(reference, (matrix_from_rotation_vector(sign * TURN * axis) @ rotations).float(), count=count)
-            for sign in (1, -1)
-        )
-        rows.append((forth - back) / (2 * TURN))
-    middle = disk.slices(reference, rotations.float(), count=count)
-    step = 2 * math.pi / (reference.box * reference.voxel_size)
-    rows += [middle * (-1j * step * along[:count]) for along in (disk.kx, disk.ky)]
-    return torch.stack(rows, dim=1)
+    rotations = particles.pose.lab_from_particle.to(torch.float32)
+    middle, *moments = (disk.slices(reference, rotations, count=count) for reference in references)
+    in_lab = torch.einsum("nij,njk->nik", rotations.to(middle.dtype), torch.stack(moments, dim=1))
+    step = 2 * math.pi / (disk.box * references[0].voxel_size)
+    kx, ky = (along[:count] * step for along in (disk.kx, disk.ky))
+    turns = (ky * in_lab[:, 2], -kx * in_lab[:, 2], kx * in_lab[:, 1] - ky * in_lab[:, 0])
+    return torch.stack([*(1j * turn for turn in turns), -1j * kx * middle, -1j * ky * middle], dim=1)
 
 
 def _weights(particles: ParticleSet, disk: HalfDisk, noise_power: Tensor, *, count: int) -> Float[Tensor, "n K"]:

@@ -12,6 +12,7 @@ from cryowalk.core.errors import InputError
 from cryowalk.core.execution import Progress
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.fourier.filters import low_pass
+from cryowalk.fourier.transform import resample
 from cryowalk.geometry.symmetry import symmetry_name, symmetry_operators
 
 SAME_PIXEL = 1e-3  # relative difference of voxel sizes that is rounding of headers
@@ -61,8 +62,9 @@ def starting_map(volume: Volume, grid: ImageGrid, *, resolution: float, progress
     progress.note(
         f"the reference ({box} voxels of {volume.voxel_size:.4g} Å) was brought to the images' grid ({grid.box} of {grid.pixel_size:.4g} Å)"
     )
-    source = Volume(voxels=smooth, voxel_size=grid.pixel_size if is_same_pixel else volume.voxel_size)
-    return on_grid(source, grid)
+    # Twice as fine: linear interpolation then blurs four times less.
+    fine = resample(smooth, (2 * box, 2 * box, 2 * box))
+    return on_grid(Volume(voxels=fine, voxel_size=(grid.pixel_size if is_same_pixel else volume.voxel_size) / 2), grid)
 
 
 def on_grid(volume: Volume, grid: ImageGrid) -> Volume:

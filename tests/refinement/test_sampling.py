@@ -1,0 +1,66 @@
+"""When orientations are looked at more finely, and when a refinement is over."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from cryowalk.refinement import RefinementSettings
+from cryowalk.refinement.sampling import Outlook, Schedule
+
+SCHEDULE = Schedule(box=96, pixel_size=2.5, diameter=200.0, settings=RefinementSettings())
+BEGINNING = Outlook(shell=8, best_shell=0, angular_accuracy=0.01, shift_accuracy=1.0, angular_change=1.5, shift_change=6.0)
+
+
+def degrees(angle):
+    return round(math.degrees(angle), 3)
+
+
+def test_the_first_plan_looks_everywhere_a_little_beyond_the_starting_map():
+    plan = SCHEDULE.first()
+    assert plan.search == "global"
+    assert degrees(plan.step) == 7.5
+    assert plan.radius == 6 + 5
+    assert plan.shift_range == 12.5
+    assert not plan.is_last
+
+
+def test_the_step_follows_the_resolution_and_stops_at_the_accuracy():
+    plan = SCHEDULE.first()
+    # 30 Å at a diameter of 200 Å: d / 2D = 4.3°; at 10 Å 1.4°
+    assert degrees(SCHEDULE.following(plan, BEGINNING).step) == 3.75
+    fine = replace(plan, step=math.radians(1.875))
+    sharp = replace(BEGINNING, shell=24, best_shell=20)
+    assert degrees(SCHEDULE.following(fine, sharp).step) == 1.875
+    stalled = replace(sharp, best_shell=24)
+    assert degrees(SCHEDULE.following(fine, stalled).step) == pytest.approx(0.938, abs=0.001)
+    blurred = replace(stalled, angular_accuracy=math.radians(1.6))
+    assert degrees(SCHEDULE.following(fine, blurred).step) == 1.875
+
+
+def test_the_search_becomes_local_where_the_step_is_fine_and_reaches_three_steps():
+    plan = replace(SCHEDULE.first(), step=math.radians(3.75))
+    after = SCHEDULE.following(plan, replace(BEGINNING, shell=24, best_shell=20))
+    assert after.search == "local"
+    assert after.deviation == pytest.approx(3 * after.step)
+    assert SCHEDULE.following(plan, BEGINNING).search == "global"
+
+
+@pytest.mark.parametrize(("change", "shell", "is_last"), [(0.1, 24, True), (2.0, 24, False), (0.1, 25, False)])
+def test_it_is_over_when_nothing_gains_and_nothing_moves(change, shell, is_last):
+    plan = replace(SCHEDULE.first(), search="local", step=math.radians(1.0))
+    outlook = Outlook(
+        shell=shell, best_shell=24, angular_accuracy=math.radians(1.2), shift_accuracy=1.0,
+        angular_change=math.radians(change), shift_change=0.5,
+    )  # fmt: skip
+    after = SCHEDULE.following(plan, outlook)
+    assert after.is_last == is_last
+    assert after.radius == (47 if is_last else min(47, shell + 5))
+
+
+def test_places_are_looked_for_where_they_moved():
+    plan = SCHEDULE.first()
+    settled = SCHEDULE.following(plan, replace(BEGINNING, shift_change=0.5, shift_accuracy=0.4))
+    assert settled.shift_step == pytest.approx(0.625)  # a quarter of a pixel at the least
+    assert settled.shift_range == pytest.approx(1.3)
+    assert SCHEDULE.following(plan, replace(BEGINNING, shift_change=99.0)).shift_range == 12.5
