@@ -20,7 +20,6 @@ from cryowalk.io.relion_refinement_state import (
     RefinementModel,
     RefinementState,
     groups_of,
-    noise_of_groups,
 )
 from cryowalk.io.relion_refinement_tables import read_options, read_progress, read_sampling, write_optimiser, write_sampling
 from cryowalk.io.relion_refinement_values import read_name, read_value, texts
@@ -138,8 +137,8 @@ def read_iteration(path: str | Path) -> RefinementState:
     models: list[RefinementModel] = []
     whole: Mapping[str, float] = {}
     for label in labels or ["rlnModelStarFile"]:
-        model, said = read_model(_named(optimiser, label))
-        models.append(_fitted(model, particles))
+        model, said = read_model(_named(optimiser, label), particles)
+        models.append(model)
         whole = whole or said
     oversampling = int(read_value(block, "rlnAdaptiveOversampleOrder", path=file, default=0.0))
     return RefinementState(
@@ -183,19 +182,3 @@ def _particles_of(path: Path) -> tuple[ParticleSet, ParticleStatistics | None]:
         raise InputError("a statistic of a particle is no number", file=path, cause=str(error)) from error
     significant = values.pop("significant").long()
     return particles, ParticleStatistics(**values, significant=significant)
-
-
-def _fitted(model: RefinementModel, particles: ParticleSet) -> RefinementModel:
-    """The model with one noise spectrum for each group of particles."""
-    names, _ = groups_of(particles)
-    rows = model.noise.shape[0]
-    if rows != len(names):
-        if rows != len(particles.optics):
-            raise InputError(
-                f"the model holds noise for {rows} groups, the particles are in {len(names)}",
-                cause="the tables belong to different runs",
-                fix="name the optimiser of a run that was not mixed",
-            )
-        model = replace(model, noise=noise_of_groups(model.noise, particles))
-    scale = model.group_scale
-    return model if scale is None or len(scale) == len(names) else replace(model, group_scale=None)

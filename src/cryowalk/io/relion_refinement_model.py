@@ -15,14 +15,14 @@ from torch import Tensor
 from cryowalk.core.errors import InputError, printable
 from cryowalk.core.units import DEGREE
 from cryowalk.data.images import ImageStack
+from cryowalk.data.particles import ParticleSet
 from cryowalk.data.volume import Volume
-from cryowalk.geometry.healpix import pixel_count
-from cryowalk.geometry.symmetry import asymmetric_unit_pixels
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.mrc import MrcStackReader, write_array
 from cryowalk.io.relion import VERSION_COMMENT
-from cryowalk.io.relion_refinement_state import RefinementModel, RefinementState
-from cryowalk.io.relion_refinement_values import flag, known_column, read_column, read_value, text, texts
+from cryowalk.io.relion_refinement_directions import kept_pixels
+from cryowalk.io.relion_refinement_state import RefinementModel, RefinementState, groups_of, noise_of_groups
+from cryowalk.io.relion_refinement_values import known_column, read_column, read_value, text, texts
 from cryowalk.io.stacks import find_stack, stack_reference
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import column, integer_texts
@@ -175,18 +175,16 @@ def _noise(model: RefinementModel, number: int) -> StarBlock:
 
 def _directions(state: RefinementState, model: RefinementModel, number: int) -> StarBlock:
     """How the views of a class are spread over the directions of the grid; evenly where that is not known."""
-    order, symmetry = state.sampling.order or 0, state.sampling.symmetry
-    count = pixel_count(order) if symmetry.upper() == "C1" else len(asymmetric_unit_pixels(order, symmetry))
+    count = len(kept_pixels(state.sampling.order or 0, state.sampling.symmetry))
     given = model.direction_distribution
-    if given is None:
-        given = torch.full((len(model.distribution), count), 1 / count, dtype=torch.float64)
-        given = given * model.distribution.detach().cpu().double()[:, None]
+    if given is None or given.shape[-1] != count:  # RELION refuses another count
+        given = (model.distribution.detach().cpu().double() / count)[:, None].expand(-1, count)
     columns = {"rlnOrientationDistribution": texts(given[number].detach().cpu())}
     return StarBlock(name=f"model_pdf_orient_class_{number + 1}", columns=columns, comments=(VERSION_COMMENT,))
 
 
-def read_model(path: Path) -> tuple[RefinementModel, Mapping[str, float]]:
-    """The model in one of RELION's model.star files with its references, and those of its single values that belong to the whole iteration.
+def read_model(path: Path, particles: ParticleSet) -> tuple[RefinementModel, Mapping[str, float]]:
+    """The model of these particles in one of RELION's model.star files with its references, and the values of it that are the whole iteration's.
 
     Raises
     ------
@@ -207,11 +205,13 @@ def read_model(path: Path) -> tuple[RefinementModel, Mapping[str, float]]:
     accuracy = known_column(classes, "rlnAccuracyRotations", path=path)
     pixel_size = read_value(general, "rlnPixelSize", path=path)
     offsets = [known_column(classes, f"rlnClassPriorOffset{letter}", path=path) for letter in "XY"]
-    groups = next((block for block in star.blocks if block.name == "model_groups"), None)
+    names, _ = groups_of(particles)
+    groups = next((block for block in star.blocks if block.name == "model_groups"), StarBlock())
+    scale = known_column(groups, "rlnGroupScaleCorrection", path=path)
     model = RefinementModel(
         references=references,
         distribution=read_column(classes, "rlnClassDistribution", path=path),
-        noise=_read_noise(star) * box**2,
+        noise=_read_noise(star, particles) * box**2,
         signal=signal * box**2,
         reference_noise=reference_noise * box**2,
         **spectra,
@@ -220,7 +220,7 @@ def read_model(path: Path) -> tuple[RefinementModel, Mapping[str, float]]:
         accuracy_shift=known_column(classes, "rlnAccuracyTranslationsAngst", path=path),
         mean_shift=-torch.stack([o for o in offsets if o is not None], dim=-1) * pixel_size if None not in offsets else None,
         direction_distribution=_read_directions(star, len(classes)),
-        group_scale=None if groups is None else known_column(groups, "rlnGroupScaleCorrection", path=path),
+        group_scale=scale if scale is not None and len(scale) == len(names) else None,
         shift_deviation=read_value(general, "rlnSigmaOffsetsAngst", path=path),
         mean_norm=read_value(general, "rlnNormCorrectionAverage", path=path, default=1.0),
         log_likelihood=read_value(general, "rlnLogLikelihood", path=path, default=0.0),
@@ -265,16 +265,23 @@ def _stacked(tables: list[StarBlock], label: str, path: Path) -> Float[Tensor, "
     return torch.stack(columns)
 
 
-def _read_noise(star: StarFile) -> Float[Tensor, "groups shells"]:
-    """The noise of each group, or of each optics group as RELION 4 and 5 write it; in RELION's scale."""
-    for prefix in ("model_group_", "model_optics_group_"):
-        numbers = sorted(
-            int(block.name[len(prefix) :])
-            for block in star.blocks
-            if block.name[len(prefix) :].isdigit() and block.name.startswith(prefix)
-        )
-        if numbers:
-            return torch.stack([read_column(star[f"{prefix}{number}"], "rlnSigma2Noise", path=star.path) for number in numbers])
+def _read_noise(star: StarFile, particles: ParticleSet) -> Float[Tensor, "groups shells"]:
+    """The noise of each group of these particles in RELION's scale; that of optics groups, as RELION 4 and 5 write it, is spread to them."""
+    names, _ = groups_of(particles)
+    blocks = {block.name for block in star.blocks}
+    for prefix, wanted in (("model_group_", len(names)), ("model_optics_group_", len(particles.optics))):
+        numbers = [number for number in range(1, len(blocks) + 1) if f"{prefix}{number}" in blocks]
+        if not numbers:
+            continue
+        if len(numbers) != wanted:
+            raise InputError(
+                f"the model holds noise for {len(numbers)} groups, the particles are in {wanted}",
+                file=star.path,
+                cause="the tables belong to different runs",
+                fix="name the optimiser of a run that was not mixed",
+            )
+        noise = torch.stack([read_column(star[f"{prefix}{number}"], "rlnSigma2Noise", path=star.path) for number in numbers])
+        return noise if prefix == "model_group_" else noise_of_groups(noise, particles)
     raise InputError("no table of noise", file=star.path, expected="data_model_group_1 or data_model_optics_group_1")
 
 

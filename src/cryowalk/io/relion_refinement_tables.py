@@ -4,10 +4,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from cryowalk.core.units import DEGREE
-from cryowalk.geometry.healpix import pixel_count, pixel_directions
-from cryowalk.geometry.symmetry import asymmetric_unit_pixels, symmetry_name
+from cryowalk.geometry.healpix import pixel_directions
+from cryowalk.geometry.symmetry import symmetry_name
 from cryowalk.io.relion import VERSION_COMMENT
+from cryowalk.io.relion_refinement_directions import kept_pixels
 from cryowalk.io.relion_refinement_state import RefinementOptions, RefinementProgress, RefinementSampling, RefinementState
 from cryowalk.io.relion_refinement_values import NOT_KNOWN, flag, read_value, text, texts
 from cryowalk.io.star import StarBlock, StarFile, write_star
@@ -160,10 +163,7 @@ def write_sampling(state: RefinementState, path: Path) -> None:
 
 def _directions(order: int, symmetry: str) -> StarBlock:
     """The directions of the grid in the asymmetric unit, as RELION's first two angles."""
-    import torch
-
-    pixels = torch.arange(pixel_count(order)) if symmetry.upper() == "C1" else asymmetric_unit_pixels(order, symmetry)
-    x, y, z = pixel_directions(order, pixels).unbind(-1)
+    x, y, z = pixel_directions(order, kept_pixels(order, symmetry)).unbind(-1)
     rot, tilt = torch.atan2(y, x) / DEGREE, torch.acos(z.clamp(-1, 1)) / DEGREE
     columns = {"rlnAngleRot": texts(rot), "rlnAngleTilt": texts(tilt)}
     return StarBlock(name="sampling_directions", columns=columns, comments=(VERSION_COMMENT,))
