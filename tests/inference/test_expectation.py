@@ -24,8 +24,8 @@ from cryowalk.inference import (
     VolumeSums,
     expectation,
     initial_noise,
+    reference,
 )
-from cryowalk.inference import reference
 from cryowalk.inference.search import shift_grid
 from cryowalk.microscope.lens import contrast_transfer
 
@@ -48,23 +48,31 @@ def images_of(volume, pose, *, noise, generator, groups=1):
     optics = tuple(Optics(pixel_size=PIXEL, name=f"g{i}") for i in range(groups))
     group = torch.arange(count) % groups
     defocus = Defocus(
-        major=10000 + 8000 * torch.rand(count, generator=generator), minor=10000 + 8000 * torch.rand(count, generator=generator),
-        azimuth=torch.rand(count, generator=generator), phase_shift=torch.zeros(count),
+        major=10000 + 8000 * torch.rand(count, generator=generator),
+        minor=10000 + 8000 * torch.rand(count, generator=generator),
+        azimuth=torch.rand(count, generator=generator),
+        phase_shift=torch.zeros(count),
     )
     slices = extract_slices(prepare_volume(volume, padding=2.0), pose.lab_from_particle.float(), shift=pose.shift.float())
     clean = to_real(slices * contrast_transfer(optics[0], defocus, size=(BOX, BOX)), width=BOX)
     pixels = clean + math.sqrt(noise) * torch.randn(clean.shape, generator=generator)
-    return ParticleSet(optics=optics, optics_index=group, images=ImageStack(pixels=pixels, pixel_size=PIXEL), defocus=defocus), clean
+    return ParticleSet(
+        optics=optics, optics_index=group, images=ImageStack(pixels=pixels, pixel_size=PIXEL), defocus=defocus
+    ), clean
 
 
 @pytest.fixture(scope="module")
 def scene():
     generator = torch.Generator().manual_seed(5)
     volume = blobs(generator)
-    pose = Pose(lab_from_particle=random_rotations(40, generator=generator), shift=4 * torch.randn(40, 2, generator=generator).double())
+    pose = Pose(
+        lab_from_particle=random_rotations(40, generator=generator), shift=4 * torch.randn(40, 2, generator=generator).double()
+    )
     particles, clean = images_of(volume, pose, noise=1.0, generator=generator)
     factor = math.sqrt(clean.var().item() / 0.5)
-    particles = replace(particles, images=ImageStack(pixels=clean / factor + torch.randn(clean.shape, generator=generator), pixel_size=PIXEL))
+    particles = replace(
+        particles, images=ImageStack(pixels=clean / factor + torch.randn(clean.shape, generator=generator), pixel_size=PIXEL)
+    )
     return Volume(voxels=volume.voxels / factor, voxel_size=PIXEL), pose, particles
 
 
@@ -72,7 +80,9 @@ def white(groups=1):
     return NoiseModel(power=torch.full((groups, BOX // 2 + 1), 0.5))
 
 
-SEARCH = SearchSettings(radius=7, diameter=1000.0, angular_step=math.radians(60), shift_range=8.0, shift_step=4.0, kept=1.0, most_cells=10**6)
+SEARCH = SearchSettings(
+    radius=7, diameter=1000.0, angular_step=math.radians(60), shift_range=8.0, shift_step=4.0, kept=1.0, most_cells=10**6
+)
 
 
 def by_definition(particles, volume, search, *, rotations, shifts):
@@ -85,7 +95,7 @@ def by_definition(particles, volume, search, *, rotations, shifts):
     variance = torch.full((BOX, BOX // 2 + 1), math.inf).reshape(-1)
     variance[disk.place[: len(counted)]] = counted
     variance = variance.reshape(BOX, -1)
-    views = extract_slices(prepare_volume(volume, padding=2.0), rotations.float())
+    views = extract_slices(prepare_volume(volume), rotations.float())
     scores = reference.log_likelihood(spectra, transfer, views, shifts=shifts, variance=variance, pixel_size=PIXEL)
     return spectra, transfer, variance, scores
 
@@ -109,9 +119,7 @@ def test_the_expectation_step_is_the_readable_one(scene, step):
     spectra, transfer, variance, scores = by_definition(particles, volume, search, rotations=rotations, shifts=shifts)
     prior = torch.zeros(len(keys), len(shifts)) + cells.log_prior(level, keys, keys)[:, None]
     told = reference.responsibilities(scores, prior)
-    torch.testing.assert_close(
-        found.log_evidence + math.log(math.pi * 4), told.log_evidence, atol=2e-2, rtol=1e-3
-    )
+    torch.testing.assert_close(found.log_evidence + math.log(math.pi * 4), told.log_evidence, atol=2e-2, rtol=1e-3)
     best = told.weights.sum(dim=2).argmax(dim=1)
     torch.testing.assert_close(found.pose.lab_from_particle.float(), rotations[best])
     numerator, denominator = reference.weighted_views(
@@ -130,9 +138,7 @@ def test_the_expectation_step_is_the_readable_one(scene, step):
 
 def test_coarse_to_fine_finds_what_an_exhaustive_search_finds(scene):
     volume, pose, particles = scene
-    search = SearchSettings(
-        radius=10, diameter=90.0, angular_step=math.radians(7.5), shift_range=16.0, shift_step=1.0
-    )
+    search = SearchSettings(radius=10, diameter=90.0, angular_step=math.radians(7.5), shift_range=16.0, shift_step=1.0)
     references = VolumeReferences.of([volume], radius=10)
     found = expectation(particles, references, white(), search, orientations=GlobalOrientations(models=1))
     angle = torch.rad2deg(geodesic_distance(found.pose.lab_from_particle, pose.lab_from_particle))
@@ -171,7 +177,9 @@ def test_a_local_search_stays_near_and_improves(scene):
 def test_the_noise_comes_back_from_the_residuals(scene):
     volume, pose, particles = scene
     particles = particles.with_pose(pose)
-    local = LocalOrientations(centres=pose.lab_from_particle, model=torch.zeros(len(pose), dtype=torch.long), sigma=math.radians(3))
+    local = LocalOrientations(
+        centres=pose.lab_from_particle, model=torch.zeros(len(pose), dtype=torch.long), sigma=math.radians(3)
+    )
     search = SearchSettings(radius=10, diameter=90.0, angular_step=math.radians(2), shift_range=2.0, shift_step=1.0)
     found = expectation(particles, VolumeReferences.of([volume], radius=10), white(), search, orientations=local)
     power = found.residual.noise_model().power[0]
@@ -183,7 +191,9 @@ def test_true_poses_give_the_map_back(scene):
     volume, pose, particles = scene
     sums = VolumeSums(1, box=BOX, pixel_size=PIXEL, radius=8)
     particles = particles.with_pose(pose)
-    local = LocalOrientations(centres=pose.lab_from_particle, model=torch.zeros(len(pose), dtype=torch.long), sigma=math.radians(0.5))
+    local = LocalOrientations(
+        centres=pose.lab_from_particle, model=torch.zeros(len(pose), dtype=torch.long), sigma=math.radians(0.5)
+    )
     search = SearchSettings(radius=8, diameter=90.0, angular_step=math.radians(1), shift_range=0.0, shift_step=1.0)
     expectation(particles, VolumeReferences.of([volume], radius=8), white(), search, orientations=local, sums=sums)
     from cryowalk.fourier.shells import shell_correlation
@@ -230,7 +240,9 @@ def test_classes_are_told_apart_and_averaged():
     views = views * (0.8 / pixels.std()) * (pixels.std() / 0.8) * (pixels.norm() / pixels.norm())
     noisy = pixels + torch.randn(pixels.shape, generator=generator)
     particles = ParticleSet(
-        optics=(Optics(pixel_size=PIXEL),), optics_index=torch.zeros(60, dtype=torch.long), images=ImageStack(pixels=noisy, pixel_size=PIXEL)
+        optics=(Optics(pixel_size=PIXEL),),
+        optics_index=torch.zeros(60, dtype=torch.long),
+        images=ImageStack(pixels=noisy, pixel_size=PIXEL),
     )
     scaled = views * float((pixels * 1.0).std() / views.std())
     references = ClassReferences.of(scaled, pixel_size=PIXEL, radius=10)
@@ -280,7 +292,9 @@ def test_weights_of_evenly_spread_views_are_known():
     sums = VolumeSums(1, box=BOX, pixel_size=PIXEL, radius=9)
     none = torch.zeros(count, dtype=torch.long)
     sums.add(
-        Contribution(none, none - 1, rotations, torch.zeros(count, coefficients, dtype=torch.complex64), torch.ones(count, coefficients))
+        Contribution(
+            none, none - 1, rotations, torch.zeros(count, coefficients, dtype=torch.complex64), torch.ones(count, coefficients)
+        )
     )
     weight = sums.weight()
     shells = torch.arange(3, 9)
@@ -290,8 +304,12 @@ def test_weights_of_evenly_spread_views_are_known():
 
 def test_maximum_mode_puts_all_weight_on_one_pose(scene):
     volume, _, particles = scene
-    search = SearchSettings(radius=8, diameter=90.0, angular_step=math.radians(15), shift_range=4.0, shift_step=2.0, mode="maximum")
-    found = expectation(particles, VolumeReferences.of([volume], radius=8), white(), search, orientations=GlobalOrientations(models=1))
+    search = SearchSettings(
+        radius=8, diameter=90.0, angular_step=math.radians(15), shift_range=4.0, shift_step=2.0, mode="maximum"
+    )
+    found = expectation(
+        particles, VolumeReferences.of([volume], radius=8), white(), search, orientations=GlobalOrientations(models=1)
+    )
     assert bool((found.max_probability == 1).all())
     assert bool((found.significant == 1).all())
     assert found.angular_width.max() < 1e-3
@@ -302,7 +320,9 @@ def test_the_result_does_not_depend_on_the_byte_budget(scene):
     references = VolumeReferences.of([volume], radius=8)
     search = SearchSettings(radius=8, diameter=90.0, angular_step=math.radians(15), shift_range=8.0, shift_step=2.0)
     large = expectation(particles, references, white(), search, orientations=GlobalOrientations(models=1))
-    small = expectation(particles, references, white(), replace(search, byte_budget=2**21), orientations=GlobalOrientations(models=1))
+    small = expectation(
+        particles, references, white(), replace(search, byte_budget=2**21), orientations=GlobalOrientations(models=1)
+    )
     torch.testing.assert_close(large.pose.lab_from_particle, small.pose.lab_from_particle)
     torch.testing.assert_close(large.log_evidence, small.log_evidence, rtol=1e-4, atol=1e-3)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from cryowalk.core.checks import require_between, require_positive
@@ -76,14 +76,44 @@ class SliceAccumulator:
                 self.sums[..., 2] += insert_by_definition(weights, lab_from_particle, **sheet)
         self.count += slices.shape[0]
 
+    def add_rows(
+        self,
+        numerator: Complex[Tensor, "n K"],
+        denominator: Float[Tensor, "n K"],
+        lab_from_particle: Float[Tensor, "n 3 3"],
+        *,
+        place: Int[Tensor, " K"],
+        reach: int,
+    ) -> None:
+        """`add` for rows that hold only the coefficients at these places of the flattened half spectrum, none of them beyond `reach`."""
+        with torch.no_grad():
+            if is_compiled_for(self.sums, numerator, denominator, lab_from_particle):
+                from cryowalk.fourier import compiled
+
+                layout = compiled.Layout.of_places(self.grid.box, place, reach)
+                self._insert_compiled(numerator, denominator, lab_from_particle, compiled.Factors(), layout)
+                self.count += numerator.shape[0]
+            else:
+                shape = (numerator.shape[0], self.grid.box, self.grid.box // 2 + 1)
+                spread = [rows.new_zeros(shape).flatten(1) for rows in (numerator, denominator)]
+                for whole, rows in zip(spread, (numerator, denominator), strict=True):
+                    whole[:, place] = rows
+                self.add(spread[0].reshape(shape), spread[1].reshape(shape), lab_from_particle)
+
     def _add_compiled(
         self, slices: Tensor, weights: Tensor, rotations: Tensor, extra: tuple[Tensor | None, Tensor | None]
     ) -> None:
         from cryowalk.fourier import compiled
 
         factors = compiled.Factors.of(*extra, box=self.grid.box, pixel_size=self.voxel_size)
+        layout = compiled.Layout.of_half_spectrum(self.grid.box)
+        self._insert_compiled(slices.flatten(1), weights.flatten(1), rotations, factors, layout)
+
+    def _insert_compiled(self, slices: Tensor, weights: Tensor, rotations: Tensor, factors: Any, layout: Any) -> None:  # noqa: PLR0917
+        from cryowalk.fourier import compiled
+
         table = insertion_table(self.grid.box, density="ramp")
-        compiled.insert(self.sums, self.grid, rotations, spectra=slices, weights=weights, factors=factors, table=table)
+        compiled.insert(self.sums, self.grid, rotations, compiled.Inserted(slices, weights, factors, layout, table))
 
     def state(self) -> dict[str, Any]:
         """All that `from_state` needs to go on: the sums themselves, not a copy, and three numbers."""

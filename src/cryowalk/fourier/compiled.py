@@ -9,8 +9,9 @@ the sorted runs, whatever the number of threads.
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from cryowalk.fourier.compiled_kernels import RUN, TILE, counting_sort, cut_rows, extract_runs, insert_runs
 from cryowalk.fourier.filters import unit_phase
 from cryowalk.fourier.grids import frequency_grid
-from cryowalk.fourier.padded import PaddedGrid
+from cryowalk.fourier.padded import PaddedGrid, disk_reach
 
 BATCH = 512  # images that are sorted together
 
@@ -46,45 +47,77 @@ class Factors:
         return Factors(real=factor, phase_x=x, phase_y=y)
 
 
-def extract(coefficients: Tensor, grid: PaddedGrid, rotations: Tensor, factors: Factors) -> Tensor:
-    """Half spectra of the slices `[n, box, half]`, times the factors."""
-    count, box = rotations.shape[0], grid.box
-    slices = np.zeros((count, box, box // 2 + 1), dtype=np.complex64)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where the coefficients of an image stand in its row: `order[row, kx]` (negative: nowhere), of `width` places; none lie beyond `reach`."""
+
+    order: Array
+    width: int
+    reach: int
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def of_half_spectrum(box: int) -> "Layout":
+        """Half spectra, row after row."""
+        half = box // 2 + 1
+        return Layout(order=np.arange(box * half, dtype=np.int32).reshape(box, half), width=box * half, reach=disk_reach(box))
+
+    @staticmethod
+    def of_places(box: int, place: Tensor, reach: int) -> "Layout":
+        """Rows that hold only the coefficients at these places of the flattened half spectrum, in this order."""
+        order = np.full(box * (box // 2 + 1), -1, dtype=np.int32)
+        order[place.cpu().numpy()] = np.arange(len(place), dtype=np.int32)
+        return Layout(order=order.reshape(box, -1), width=len(place), reach=reach)
+
+
+def extract(coefficients: Tensor, grid: PaddedGrid, rotations: Tensor, *, factors: Factors, layout: Layout) -> Tensor:
+    """The slices `[n, width]`, times the factors."""
+    count = rotations.shape[0]
+    slices = np.zeros((count, layout.width), dtype=np.complex64)
     spectrum = torch.view_as_real(coefficients.contiguous()).reshape(-1).numpy()
     turned = _in_plane(rotations, grid)
-    shape, kernel = _shape(grid), _kernel(grid)
+    shape, kernel = _shape(grid, layout), _kernel(grid)
     for start in range(0, count, BATCH):
         part = slice(start, min(start + BATCH, count))
-        real, phase_x, phase_y = _as_arrays(factors, part)
-        runs, _ = _sorted_runs(turned[part], grid)
+        extra = _as_arrays(factors, part)
+        runs, _ = _sorted_runs(turned[part], grid, layout)
         pieces = _threads()
         _in_parallel(
             [
-                (extract_runs, (spectrum, shape, kernel, turned[part], runs[first:last], real, phase_x, phase_y, slices[part]))
+                (extract_runs, (spectrum, shape, kernel, turned[part], runs[first:last], *extra, layout.order, slices[part]))
                 for first, last in _even_parts(runs.shape[0], pieces)
             ]
         )
     return torch.from_numpy(slices)
 
 
-def insert(
-    sums: Tensor, grid: PaddedGrid, rotations: Tensor, *, spectra: Tensor, weights: Tensor, factors: Factors, table: Tensor
-) -> None:
+class Inserted(NamedTuple):
+    """What is inserted: spectra and weights `[n, width]` in a layout, factors, and a table `[box, half]` that multiplies all of them."""
+
+    spectra: Tensor
+    weights: Tensor
+    factors: Factors
+    layout: Layout
+    table: Tensor
+
+
+def insert(sums: Tensor, grid: PaddedGrid, rotations: Tensor, inserted: Inserted) -> None:
     """Add spectra · factors · table and weights · table, in place, to `sums` `[kz, ky, kx, 4]` (real, imaginary, weight, unused)."""
+    spectra, weights, factors, layout, table = inserted
     count = rotations.shape[0]
     total = sums.reshape(-1).numpy()
     turned = _in_plane(rotations, grid)
-    shape, kernel = _shape(grid), _kernel(grid)
+    shape, kernel = _shape(grid, layout), _kernel(grid)
     values, shares = _plain(spectra), table.numpy()
     for start in range(0, count, BATCH):
         part = slice(start, min(start + BATCH, count))
-        real, phase_x, phase_y = _as_arrays(factors, part)
+        extra = _as_arrays(factors, part)
         density = _plain(weights[part] if weights.shape[0] == count else weights.expand(count, *weights.shape[1:])[part])
-        runs, layers = _sorted_runs(turned[part], grid)
+        runs, layers = _sorted_runs(turned[part], grid, layout)
         calls = []
         for low, high, first, last in _slabs(layers, _threads(), grid):
             limits = np.array([low, high], dtype=np.int64)
-            images = (values[part], density, real, phase_x, phase_y, shares)
+            images = (values[part], density, *extra, layout.order, shares)
             calls.append((insert_runs, (total, shape, kernel, turned[part], runs[first:last], limits, *images)))
         _in_parallel(calls)
 
@@ -98,8 +131,8 @@ def _in_plane(rotations: Tensor, grid: PaddedGrid) -> Array:
     return (rotations.detach().to(torch.float32)[:, :2, :] * grid.ratio).contiguous().numpy()
 
 
-def _shape(grid: PaddedGrid) -> Array:
-    return np.array([grid.box, grid.margin, grid.shape[1], grid.shape[2]], dtype=np.int64)
+def _shape(grid: PaddedGrid, layout: Layout) -> Array:
+    return np.array([grid.box, grid.margin, grid.shape[1], grid.shape[2], layout.reach], dtype=np.int64)
 
 
 def _kernel(grid: PaddedGrid) -> Array:
@@ -133,10 +166,11 @@ def _even_parts(count: int, pieces: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _sorted_runs(turned: Array, grid: PaddedGrid) -> tuple[Array, Array]:
+def _sorted_runs(turned: Array, grid: PaddedGrid, layout: Layout) -> tuple[Array, Array]:
     """The runs of all rows sorted by tile, and how many lie before each layer of tiles along z."""
-    shape = _shape(grid)
-    most = turned.shape[0] * grid.box * (math.ceil((grid.box // 2 + 1) / RUN) + 2)
+    shape = _shape(grid, layout)
+    rows = min(grid.box, 2 * layout.reach + 1)
+    most = turned.shape[0] * rows * (math.ceil((layout.reach + 1) / RUN) + 2)
     parts = _even_parts(turned.shape[0], _threads())
     per_image = most // turned.shape[0]
     runs, tiles = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int32)

@@ -25,11 +25,13 @@ def cut_rows(turned, shape, images, runs, tiles, end):
     """Cut the rows of images[0] … images[1] − 1 into runs that do not cross x = 0, coded as one number, and name the tile of each."""
     box, margin = shape[0], shape[1]
     across, along = -(-shape[2] // TILE), -(-shape[3] // TILE)
-    radius, found = box // 2 + 1, 0  # disk_reach
+    radius, found = shape[4], 0
     for image in range(images[0], images[1]):
         step_x, step_y = turned[image, 0], turned[image, 1]
         for row in range(box):
             ky = row if row < (box + 1) // 2 else row - box
+            if ky > radius or -ky > radius:
+                continue
             most = min(int(math.sqrt(np.float64(radius * radius - ky * ky)) + 1e-9), box // 2 if ky == 0 else (box - 1) // 2)
             if 2 * ky == -box:
                 most = 0  # off the axes, the Nyquist row stands for two frequencies
@@ -81,8 +83,8 @@ def _tap_weights(offset, kernel):
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 @no_type_check
-def extract_runs(spectrum, shape, kernel, turned, runs, real, phase_x, phase_y, slices):
-    """Read the coefficients of these runs into their slices."""
+def extract_runs(spectrum, shape, kernel, turned, runs, real, phase_x, phase_y, order, slices):
+    """Read the coefficients of these runs into their slices, each to its place `order[row, kx]`; negative: nowhere."""
     box, margin, rows, columns = shape[0], shape[1], shape[2], shape[3]
     half, middle = np.float32(0.5), np.float32(margin)
     taps = (kernel[0], kernel[1], kernel[2], kernel[3])
@@ -95,6 +97,9 @@ def extract_runs(spectrum, shape, kernel, turned, runs, real, phase_x, phase_y, 
         ax, ay, az = turned[image, 0, 0] * sign, turned[image, 0, 1] * sign, turned[image, 0, 2] * sign
         bx, by, bz = turned[image, 1, 0] * sign * ky, turned[image, 1, 1] * sign * ky, turned[image, 1, 2] * sign * ky
         for kx in range(start, start + length):
+            target = order[row, kx]
+            if target < 0:
+                continue
             k = np.float32(kx)
             x, y, z = ax * k + bx, ay * k + by, az * k + bz
             ix, iy, iz = int(x + half), int(y + (middle + half)), int(z + (middle + half))
@@ -108,13 +113,15 @@ def extract_runs(spectrum, shape, kernel, turned, runs, real, phase_x, phase_y, 
                 value = value * real[image, row, kx]
             if phase_x.shape[0] > 0:
                 value = value * (phase_x[image, kx] * phase_y[image, row])
-            slices[image, row, kx] = value
+            slices[image, target] = value
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 @no_type_check
-def insert_runs(sums, shape, kernel, turned, runs, limits, spectra, weights, real, phase_x, phase_y, table):
-    """Add the coefficients of these runs to the planes limits[0] … limits[1] − 1."""
+def insert_runs(  # noqa: C901, PLR0915  one loop: a call per coefficient would cost more than the work
+    sums, shape, kernel, turned, runs, limits, spectra, weights, real, phase_x, phase_y, order, table
+):
+    """Add the coefficients of these runs, from their places `order[row, kx]` (negative: none), to the planes limits[0] … limits[1] − 1."""
     box, margin, rows, columns = shape[0], shape[1], shape[2], shape[3]
     half, middle = np.float32(0.5), np.float32(margin)
     taps = (kernel[0], kernel[1], kernel[2], kernel[3])
@@ -128,6 +135,9 @@ def insert_runs(sums, shape, kernel, turned, runs, limits, spectra, weights, rea
         ax, ay, az = turned[image, 0, 0] * sign, turned[image, 0, 1] * sign, turned[image, 0, 2] * sign
         bx, by, bz = turned[image, 1, 0] * sign * ky, turned[image, 1, 1] * sign * ky, turned[image, 1, 2] * sign * ky
         for kx in range(start, start + length):
+            source = order[row, kx]
+            if source < 0:
+                continue
             k = np.float32(kx)
             x, y, z = ax * k + bx, ay * k + by, az * k + bz
             ix, iy, iz = int(x + half), int(y + (middle + half)), int(z + (middle + half))
@@ -137,7 +147,7 @@ def insert_runs(sums, shape, kernel, turned, runs, limits, spectra, weights, rea
             wy = _tap_weights(y - np.float32(iy - margin), taps)
             wz = _tap_weights(z - np.float32(iz - margin), taps)
             share = table[row, kx]
-            value = spectra[image, row, kx] * share
+            value = spectra[image, source] * share
             if real.shape[0] > 0:
                 value = value * real[image, row, kx]
             if phase_x.shape[0] > 0:
@@ -145,7 +155,7 @@ def insert_runs(sums, shape, kernel, turned, runs, limits, spectra, weights, rea
             numbers = (
                 np.float32(value.real),
                 np.float32(value.imag * sign),
-                np.float32(weights[image, row, kx] * share),
+                np.float32(weights[image, source] * share),
                 np.float32(0),
             )
             first = 4 * (((iz - 1) * rows + iy - 1) * columns + ix)

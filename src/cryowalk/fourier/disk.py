@@ -4,6 +4,7 @@ A stack of images is then a matrix `[images, K]`, and a limit of resolution is a
 transfer, noise weights, shift phases and central slices are `[…, K]` too.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from cryowalk.core.errors import ShapeError
 from cryowalk.fourier.filters import unit_phase
-from cryowalk.fourier.slices import FourierVolume, extract_slices
+from cryowalk.fourier.slices import FourierVolume, extract_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,10 @@ class HalfDisk:
         weights[0] = 1.0
         return weights
 
+    def reach(self, count: int) -> int:
+        """The whole radius within which the first `count` coefficients lie."""
+        return math.isqrt(int(self.kx[count - 1] ** 2 + self.ky[count - 1] ** 2) - 1) + 1 if count > 1 else 0
+
     def prefix(self, radius: float) -> int:
         """How many leading coefficients have |k| ≤ `radius` (cycles over the box; box · pixel size / resolution)."""
         squared = self.kx**2 + self.ky**2
@@ -84,14 +89,26 @@ class HalfDisk:
     ) -> Complex[Tensor, "*batch K"]:
         """Factors e^(−2πi k·s) that move an image by +s, s = (x, y) in Å, on the first `count` coefficients."""
         step = shift / (self.box * pixel_size)
+        if shift.device.type == "cpu" and shift.dtype == torch.float32 and not shift.requires_grad and shift.ndim == 2:
+            return self._compiled_phases(step, len(self.kx[:count]))
         turns = step[..., 0, None] * self.kx[:count] + step[..., 1, None] * self.ky[:count]
         return unit_phase(turns)
+
+    def _compiled_phases(self, step: Float[Tensor, "n 2"], count: int) -> Complex[Tensor, "n K"]:
+        from cryowalk.fourier import disk_kernels
+
+        phases = torch.empty(len(step), count, dtype=torch.complex64)
+        turns = step.double().numpy()
+        arrays = (self.kx[:count].numpy(), self.ky[:count].numpy(), self.reach(count), phases.numpy())
+        disk_kernels.fill_phases(turns[:, 0], turns[:, 1], *arrays)
+        return phases
 
     def slices(
         self, reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"], *, count: int | None = None
     ) -> Complex[Tensor, "n K"]:
         """Central slices of a prepared map on the first `count` coefficients."""
-        return self.gather(extract_slices(reference, lab_from_particle), count=count)
+        place = self.place[:count]
+        return extract_rows(reference, lab_from_particle, place=place, reach=self.reach(len(place)))
 
 
 @lru_cache(maxsize=16)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from cryowalk.core.checks import require_cube
@@ -78,9 +78,25 @@ def extract_slices(
     if is_compiled_for(values, lab_from_particle, factor, shift):
         from cryowalk.fourier import compiled
 
-        factors = compiled.Factors.of(factor, shift, box=reference.box, pixel_size=reference.voxel_size)
-        return compiled.extract(values, reference.grid, lab_from_particle, factors)
+        box = reference.box
+        factors = compiled.Factors.of(factor, shift, box=box, pixel_size=reference.voxel_size)
+        layout = compiled.Layout.of_half_spectrum(box)
+        slices = compiled.extract(values, reference.grid, lab_from_particle, factors=factors, layout=layout)
+        return slices.reshape(-1, box, box // 2 + 1)
     return multiplied(extract_by_definition(reference, lab_from_particle), factor, shift, pixel_size=reference.voxel_size)
+
+
+def extract_rows(
+    reference: FourierVolume, lab_from_particle: Float[Tensor, "n 3 3"], *, place: Int[Tensor, " K"], reach: int
+) -> Complex[Tensor, "n K"]:
+    """The coefficients at these places of the flattened half spectra of `extract_slices`, none of which lies beyond `reach`; only these are read."""
+    values = reference.coefficients
+    if is_compiled_for(values, lab_from_particle):
+        from cryowalk.fourier import compiled
+
+        layout = compiled.Layout.of_places(reference.box, place, reach)
+        return compiled.extract(values, reference.grid, lab_from_particle, factors=compiled.Factors(), layout=layout)
+    return extract_by_definition(reference, lab_from_particle).flatten(1)[:, place]
 
 
 def multiplied(slices: Tensor, factor: Tensor | None, shift: Tensor | None, *, pixel_size: float) -> Tensor:

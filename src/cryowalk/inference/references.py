@@ -12,11 +12,9 @@ from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.data import Volume
 from cryowalk.fourier.disk import half_disk
 from cryowalk.fourier.plane import FourierPlanes, prepare_planes, turned_rows
-from cryowalk.fourier.slices import FourierVolume, extract_slices, prepare_volume
+from cryowalk.fourier.slices import PADDING, FourierVolume, prepare_volume
 from cryowalk.fourier.transform import resample
 from cryowalk.numerics.sizes import fast_length_from
-
-PADDING = 2.0
 
 
 @runtime_checkable
@@ -104,8 +102,7 @@ class VolumeReferences:
     def _slices_of(self, prepared: FourierVolume, rotations: Tensor, count: int) -> Tensor:
         disk = half_disk(prepared.box, device=prepared.coefficients.device)
         rotations = rotations.to(device=prepared.coefficients.device, dtype=torch.float32)
-        spectra = extract_slices(prepared, rotations)
-        return disk.gather(spectra, count=count).mul_(self.box / prepared.box)
+        return disk.slices(prepared, rotations, count=count).mul_(self.box / prepared.box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

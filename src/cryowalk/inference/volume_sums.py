@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from cryowalk.core.errors import ShapeError
 from cryowalk.data import Volume
 from cryowalk.fourier.accumulator import SliceAccumulator
 from cryowalk.fourier.disk import half_disk
+from cryowalk.fourier.slices import PADDING
 from cryowalk.fourier.symmetriser import Symmetriser, symmetriser
 from cryowalk.fourier.transform import resample
 from cryowalk.inference.assignments import Contribution
-from cryowalk.inference.references import PADDING, working_box
+from cryowalk.inference.references import working_box
 
 INSERTED = 512  # slices at a time
 
@@ -44,13 +45,15 @@ class VolumeSums:
 
     def _insert(self, number: int, contribution: Contribution, rows: Tensor) -> None:
         device = contribution.numerator.device
+        count = contribution.numerator.shape[1]
         disk = half_disk(self.small, device=device)
         chosen = rows.to(device)
-        slices = _scattered(contribution.numerator[chosen], disk.place, self.small) * (self.small / self.box)
-        weights = _scattered(contribution.denominator[chosen], disk.place, self.small)
+        slices = contribution.numerator[chosen] * (self.small / self.box)
+        weights = contribution.denominator[chosen]
         rotations = contribution.lab_from_particle[rows]
         for operator in self._symmetriser.inserted:
-            self.parts[number].add(slices, weights, rotations @ operator.to(rotations))
+            turned = rotations @ operator.to(rotations)
+            self.parts[number].add_rows(slices, weights, turned, place=disk.place[:count], reach=disk.reach(count))
 
     def merge(self, other: "VolumeSums") -> None:
         """Add another's sums, made alike."""
@@ -112,11 +115,3 @@ class VolumeSums:
         made.parts = [SliceAccumulator.from_state(part) for part in state["parts"]]
         made._is_symmetric = bool(state["is_symmetric"])
         return made
-
-
-def _scattered(rows: Shaped[Tensor, "n K"], place: Tensor, box: int) -> Shaped[Tensor, "n h half"]:
-    """Rows on the half spectrum; of column 0 one member of each pair, which is all that an insertion takes."""
-    half = box // 2 + 1
-    flat = rows.new_zeros(rows.shape[0], box * half)
-    flat[:, place[: rows.shape[1]]] = rows
-    return flat.reshape(-1, box, half)
