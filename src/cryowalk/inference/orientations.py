@@ -193,14 +193,14 @@ class LocalCells:
     """A cube of small rotation vectors about each particle's centre; a key is a place in a table that all particles share."""
 
     source: LocalOrientations
-    offsets: tuple[Float[Tensor, "cells 3"], ...]
+    offsets: tuple[Float[Tensor, "_ 3"], ...]
     spacing: tuple[float, ...]
 
     @staticmethod
     def of(source: LocalOrientations, step: float) -> "LocalCells":
-        """Levels that halve the step until it is `step`; the coarsest has about seven cells across the prior's reach."""
+        """Levels that halve the step until it is `step`; the coarsest has three to five cells across the prior's reach."""
         reach = REACH * source.sigma
-        halvings = max(0, math.floor(math.log2(max(reach / 2.5 / step, 1.0))))
+        halvings = max(0, math.ceil(math.log2(max(reach / 2.5 / step, 1.0))))
         coarse = step * 2**halvings
         across = max(0, math.floor(reach / coarse + 1e-6))
         axis = torch.arange(-across, across + 1, dtype=torch.float64) * coarse
