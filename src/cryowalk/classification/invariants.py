@@ -120,8 +120,8 @@ def bispectra(found: SteerableComponents) -> Float[Tensor, "n features"]:
 
 
 def relative_turns(
-    first: Complex[Tensor, "*batch components"], second: Complex[Tensor, "*batch components"], found: SteerableComponents
-) -> Float[Tensor, "*batch"]:
+    first: Complex[Tensor, "*#batch components"], second: Complex[Tensor, "*#batch components"], found: SteerableComponents
+) -> Float[Tensor, "*result"]:
     """The angle by which each second image is to be turned to look like the first, rad: the largest of Σ Re c₁ c₂* e^{i·order·α}, on a grid of 1°."""
     weight = torch.where(found.order == 0, 1.0, 2.0).to(first.real)
     shared = first * second.conj() * weight
