@@ -5,9 +5,9 @@ import torch
 
 from cryowalk.data import Pose
 from cryowalk.fourier.shells import shell_correlation
+from cryowalk.fourier.symmetriser import symmetriser
 from cryowalk.geometry.symmetry import symmetry_operators
 from cryowalk.reconstruction import ReconstructionSettings, reconstruct_with_full_map
-from cryowalk.fourier.symmetriser import symmetriser
 
 
 @pytest.mark.parametrize(

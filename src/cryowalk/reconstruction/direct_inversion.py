@@ -18,13 +18,15 @@ from cryowalk.core.execution import Checkpoint, NoCheckpoint, Progress, SilentPr
 from cryowalk.data import HalfMaps, ParticleSet, Volume
 from cryowalk.fourier.accumulator import SliceAccumulator
 from cryowalk.fourier.shells import shell_correlation
+from cryowalk.fourier.symmetriser import Symmetriser, symmetriser
 from cryowalk.microscope.aberrations import is_magnified_evenly, magnified, magnified_stretch
 from cryowalk.reconstruction.evenness import evening_weights
+from cryowalk.reconstruction.ewald import IMAGES, sheet_stretch
 from cryowalk.reconstruction.halves import halves_of
+from cryowalk.reconstruction.regularised import padding_of, regularised_maps
 from cryowalk.reconstruction.settings import ReconstructionSettings
 from cryowalk.reconstruction.streaming import Batch, batch_size, checked_batches
-from cryowalk.reconstruction.symmetry import Symmetriser, symmetriser
-from cryowalk.reconstruction.weighting import inverse_noise_power, require_usable, weighted_slices
+from cryowalk.reconstruction.weighting import curved_slices, inverse_noise_power, require_usable, weighted_slices
 
 DEFAULT = ReconstructionSettings()
 
@@ -33,12 +35,14 @@ DEFAULT = ReconstructionSettings()
 class Reconstruction:
     """Half maps, the map of both halves' sums, and how the halves agree.
 
-    `correlation` is the unmasked Fourier shell correlation of the halves in the shells 0 … n // 2; `used` and `left_out` count images: those without
+    `halves` are without a prior, `full` and `regularised` by the method that was asked for (`regularised` is absent where that is direct inversion).
+    `correlation` is the unmasked Fourier shell correlation of `halves` in the shells 0 … n // 2; `used` and `left_out` count images: those without
     any contrast, and those in neither half, are left out.
     """
 
     halves: HalfMaps
     full: Volume
+    regularised: HalfMaps | None = None
     correlation: Float[Tensor, " shells"]
     used: int
     left_out: int
@@ -62,9 +66,10 @@ class _Work:
 
     def empty(self, device: torch.device | str = "cpu") -> SliceAccumulator:
         stretch = max(magnified_stretch(optics) for optics in self.particles.optics)
-        return SliceAccumulator(
-            self.box, voxel_size=self.particles.pixel_size, padding=self.settings.padding, stretch=stretch, device=device
-        )
+        if self.settings.ewald != "off":
+            stretch *= max(sheet_stretch(optics) for optics in self.particles.optics)
+        padding = padding_of(self.settings)
+        return SliceAccumulator(self.box, voxel_size=self.particles.pixel_size, padding=padding, stretch=stretch, device=device)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,8 +94,8 @@ def reconstruct(
     """The two half maps of particles with poses, by direct Fourier inversion with CTF and noise weights, in V (RELION's scale on disk).
 
     Each particle goes to the half its set names; a set without halves is divided by the generator, or without one in turn. Images are streamed: memory
-    does not grow with their number. `noise_power` is E|n|² in each shell, for each optics group or for all; without it noise is taken as white. Nothing
-    but the division is regularised: where hardly any weight falls the map is damped, and no prior is applied.
+    does not grow with their number. `noise_power` is E|n|² in each shell, for each optics group or for all; without it noise is taken as white. By the
+    method "direct" nothing but the division is regularised: where hardly any weight falls the map is damped. By the others they are the regularised half maps.
 
     Raises
     ------
@@ -99,9 +104,10 @@ def reconstruct(
     StateConflict
         If the checkpoint belongs to other particles or settings.
     """
-    return reconstruct_with_full_map(
+    found = reconstruct_with_full_map(
         particles, settings, noise_power=noise_power, generator=generator, progress=progress, checkpoint=checkpoint
-    ).halves
+    )
+    return found.regularised or found.halves
 
 
 def reconstruct_with_full_map(
@@ -131,7 +137,7 @@ def reconstruct_with_full_map(
     used = sum(len(seen) for half in sums.seen for seen in half)
     neither = len(particles) - sum(len(indices) for _, indices in work.batches)
     _tell(sums, used, neither, progress)
-    return _finish(work, sums, used=used, left_out=sums.left_out + neither)
+    return _finish(work, sums, progress=progress, counts=(used, sums.left_out + neither))
 
 
 def _plan(
@@ -198,18 +204,35 @@ def _add(work: _Work, accumulator: SliceAccumulator, batch: Batch) -> None:
     pose = work.particles.pose
     if len(batch.indices) == 0 or pose is None:
         return
-    found = weighted_slices(
-        batch.images,
-        work.particles,
-        batch.indices,
-        settings=work.settings,
-        evening=work.evening.to(batch.images.device),
-        inverse_noise=None if work.inverse_noise is None else work.inverse_noise.to(batch.images.device),
+    device = batch.images.device
+    evening = work.evening.to(device)
+    inverse_noise = None if work.inverse_noise is None else work.inverse_noise.to(device)
+    rotations = _observed_rotations(work.particles, batch.indices).to(work.evening.dtype).to(device)
+    shift = -pose.shift[batch.indices].to(rotations)
+    operators = work.symmetriser.inserted.to(rotations)
+    if work.settings.ewald != "off":
+        for part in batches(len(batch.indices), IMAGES):
+            chosen = slice(part.start, part.stop)
+            found = curved_slices(
+                batch.images[chosen],
+                work.particles,
+                batch.indices[chosen],
+                settings=work.settings,
+                evening=evening,
+                inverse_noise=inverse_noise,
+            )
+            for sheet, members in found:
+                placed = rotations[chosen][members]
+                for operator in operators:
+                    accumulator.add(
+                        sheet.numerator, sheet.weight, placed @ operator, shift=shift[chosen][members], height=sheet.height
+                    )
+        return
+    flat = weighted_slices(
+        batch.images, work.particles, batch.indices, settings=work.settings, evening=evening, inverse_noise=inverse_noise
     )
-    rotations = _observed_rotations(work.particles, batch.indices).to(found.weights)
-    shift = pose.shift[batch.indices].to(found.weights)
-    for operator in work.symmetriser.inserted.to(rotations):
-        accumulator.add(found.slices, found.weights, rotations @ operator, factor=found.factor, shift=-shift)
+    for operator in operators:
+        accumulator.add(flat.slices, flat.weights, rotations @ operator, factor=flat.factor, shift=shift)
 
 
 def _observed_rotations(particles: ParticleSet, indices: Int[Tensor, " n"]) -> Float[Tensor, "n 3 3"]:
@@ -273,19 +296,16 @@ def _tell(sums: _Sums, used: int, neither: int, progress: Progress) -> None:
         )
 
 
-def _finish(work: _Work, sums: _Sums, *, used: int, left_out: int) -> Reconstruction:
-    volumes: list[Volume] = []
-    both: SliceAccumulator | None = None
+def _finish(work: _Work, sums: _Sums, *, progress: Progress, counts: tuple[int, int]) -> Reconstruction:
     device = next((half.sums.device for half in sums.halves if half is not None), torch.device("cpu"))
-    for half in sums.halves:
-        accumulator = half or work.empty(device)
+    first, second = (half or work.empty(device) for half in sums.halves)
+    for accumulator in (first, second):
         work.symmetriser.apply(accumulator)
-        volumes.append(accumulator.to_volume())
-        if both is None:
-            both = accumulator
-        else:
-            both.merge(accumulator)
-    full = volumes[0] if both is None else both.to_volume()
-    halves = HalfMaps(first=volumes[0], second=volumes[1])
+    halves = HalfMaps(first=first.to_volume(), second=second.to_volume())
     correlation = shell_correlation(halves.first.voxels, halves.second.voxels)
-    return Reconstruction(halves=halves, full=full, correlation=correlation, used=used, left_out=left_out)
+    told = {"halves": halves, "correlation": correlation, "used": counts[0], "left_out": counts[1]}
+    if work.settings.method == "direct":
+        first.merge(second)
+        return Reconstruction(full=first.to_volume(), **told)
+    found = regularised_maps((first, second), halves, correlation, settings=work.settings, progress=progress)
+    return Reconstruction(full=found.full, regularised=found.halves, **told)

@@ -13,6 +13,24 @@ class ReconstructionSettings:
         Literal["correct", "phase-flipped", "none"],
         "correct: weight by the CTF and divide by its square; phase-flipped: the images' phases are flipped already; none: the images have no CTF",
     ] = "correct"
+    method: Annotated[
+        Literal["direct", "wiener", "least-squares"],
+        "direct: sums divided by weights; wiener: damped where the half maps disagree; least-squares: damped likewise, by conjugate gradients",
+    ] = "direct"
+    directional: Annotated[
+        bool, "judge by direction, not by shells alone, where the half maps disagree: for preferred orientations"
+    ] = False
+    ewald: Annotated[
+        Literal["off", "on", "reversed"],
+        "whether the curvature of the Ewald sphere is corrected; reversed: with the other sign, for maps of the other hand",
+    ] = "off"
+    diameter: Annotated[
+        float | None,
+        "diameter of the particle, Å, which weighs the two curved slices of an image; half of the box unless given",
+        ("above", 0),
+    ] = None
+    steps: Annotated[int, "conjugate-gradient steps of least-squares, at most", ("min", 1)] = 30
+    tolerance: Annotated[float, "least-squares stops at this residual, relative to the images' sums", ("above", 0)] = 1e-3
     padding: Annotated[float, "how many times finer than the images' the Fourier grid is", "--pad", ("min", 1.5), ("max", 4)] = (
         1.5
     )

@@ -29,6 +29,7 @@ from cryowalk.workflow.job import Job
 
 FLOAT_BYTES = 4
 HALF_MAP_NAMES = ("run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc")
+FILTERED_HALF_MAP_NAMES = ("run_half1_class001.mrc", "run_half2_class001.mrc")
 MAP_NAME = "run_class001.mrc"
 Specimen: TypeAlias = Atoms | Volume | Callable[..., Atoms]
 
@@ -152,10 +153,10 @@ def check_particles(particles: ParticleSet, settings: ReconstructionSettings, *,
 
 
 def reconstruct_files(job: Job, particles: ParticleSet, settings: ReconstructionSettings, *, seed: int) -> Reconstruction:
-    """Both unfiltered half maps and the map of all particles, written under RELION's names."""
+    """Both unfiltered half maps and the map of all particles, written under RELION's names, and regularised half maps where there are some."""
     if particles.images is None:
         raise InputError("the particles have no images", fix="give a STAR file with rlnImageName")
-    job.require_space(3 * FLOAT_BYTES * particles.images.image_shape[0] ** 3)
+    job.require_space((3 if settings.method == "direct" else 5) * FLOAT_BYTES * particles.images.image_shape[0] ** 3)
     if job.manifest.device != "cpu":
         particles = replace(particles, images=ImagesOnDevice(source=particles.images, device=torch.device(job.manifest.device)))
     result = reconstruct_with_full_map(
@@ -167,7 +168,10 @@ def reconstruct_files(job: Job, particles: ParticleSet, settings: Reconstruction
             cause="an empty stack, or one that an earlier step failed to fill",
             fix="look at the images: cryowalk validate STACK.mrcs",
         )
-    for name, volume in zip((*HALF_MAP_NAMES, MAP_NAME), (result.halves.first, result.halves.second, result.full), strict=True):
+    maps = dict(zip((*HALF_MAP_NAMES, MAP_NAME), (result.halves.first, result.halves.second, result.full), strict=True))
+    if result.regularised is not None:
+        maps |= dict(zip(FILTERED_HALF_MAP_NAMES, (result.regularised.first, result.regularised.second), strict=True))
+    for name, volume in maps.items():
         write_map(volume, job.path(name))
     return result
 

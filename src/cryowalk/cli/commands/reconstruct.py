@@ -23,6 +23,7 @@ def run(files: ReconstructionFiles, settings: ReconstructionSettings, context: C
     from cryowalk.geometry.symmetry import symmetry_operators
     from cryowalk.io import read_particles
     from cryowalk.validation import fourier_shell_correlation
+    from cryowalk.validation.directional_correlation import directional_sampling
     from cryowalk.workflow.stages import check_particles, reconstruct_files
 
     symmetry_operators(settings.symmetry)  # an unknown group is told before anything is read
@@ -33,6 +34,9 @@ def run(files: ReconstructionFiles, settings: ReconstructionSettings, context: C
         write_directory_report(job.directory, job.manifest)
     curve = fourier_shell_correlation(result.halves)
     context.say(f"{result.used} images used, {result.left_out} left out")
+    if particles.pose is not None:
+        evenness = directional_sampling(particles.pose, symmetry=settings.symmetry).compensation
+        context.say(f"sampling compensation factor of the views {evenness:.2f} (1: even; 0: some directions are not seen)")
     context.say(f"half maps agree to {curve.resolution(at=0.143):.2f} Å (FSC 0.143, no mask)")
 
 
@@ -47,5 +51,5 @@ COMMAND = Command(
     run=run,
     files=ReconstructionFiles,
     settings=ReconstructionSettings,
-    details="Writes run_half1_class001_unfil.mrc, run_half2_class001_unfil.mrc and run_class001.mrc.",
+    details="Writes run_half1_class001_unfil.mrc, run_half2_class001_unfil.mrc and run_class001.mrc; with --method wiener or least-squares also run_half1_class001.mrc and run_half2_class001.mrc.",
 )
