@@ -34,6 +34,14 @@ class Coarse:
         x = (columns.double() - width // 2) * (self.size[1] / width) + self.size[1] // 2
         return torch.stack((x, y), dim=-1)
 
+    def places_of(self, positions: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
+        """Rows and columns on the coarse grid of positions (x, y) in the micrograph's pixels."""
+        height, width = self.pixels.shape
+        columns, rows = positions.double().unbind(-1)
+        y = (rows - self.size[0] // 2) * (height / self.size[0]) + height // 2
+        x = (columns - self.size[1] // 2) * (width / self.size[1]) + width // 2
+        return torch.stack((y, x), dim=-1)
+
 
 class Searched(NamedTuple):
     """The spectrum of an image that was mirrored at its borders by `reach` pixels, and padded to a size that transforms fast."""

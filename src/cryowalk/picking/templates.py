@@ -56,9 +56,8 @@ def best_of_sums(
         ready = searched(image[first : min(last + reach, height)], reach)
         maps = torch.stack([ready.correlated(kernel)[top - first : last - first].flatten() for kernel in kernels])
         flat = best[top:last].view(-1)
-        for part in torch.arange(flat.shape[0]).split(_BLOCK):
-            chosen = slice(int(part[0]), int(part[-1]) + 1)
-            flat[chosen] = (weights @ maps[:, chosen]).amax(dim=0)
+        for start in range(0, len(flat), _BLOCK):
+            flat[start : start + _BLOCK] = (weights @ maps[:, start : start + _BLOCK]).amax(dim=0)
     return best
 
 

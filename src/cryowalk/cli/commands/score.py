@@ -12,18 +12,29 @@ if TYPE_CHECKING:
     from cryowalk.data import HalfMaps, ParticleSet, Pose, Truth, Volume
     from cryowalk.data.optics import Defocus
 
-Stage = Literal["map", "reconstruct", "poses", "ctf", "particles"]
+Stage = Literal["map", "reconstruct", "poses", "ctf", "particles", "picks", "defocus", "motion"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreFiles:
     """The result, and the truth."""
 
-    stage: Annotated[Stage, "what is scored: a map (or reconstruct), poses, ctf, or all that particles carry", "STAGE"]
-    result: Annotated[
-        Path, "the result: a map, a half map, the directory of a reconstruction, or a STAR file of particles", "--i"
+    stage: Annotated[
+        Stage,
+        "what is scored: a map (or reconstruct), poses, ctf, or all that particles carry; picks; the defocus of micrographs; motion",
+        "STAGE",
     ]
-    truth: Annotated[Path, "the truth: truth.star, a map, or a STAR file of particles"]
+    result: Annotated[
+        Path,
+        "the result: a map, a half map, the directory of a reconstruction, a STAR file of particles or micrographs, picks (STAR, BOX, CSV), or "
+        "a motion STAR file or a directory of them",
+        "--i",
+    ]
+    truth: Annotated[Path, "the truth: truth.star, a map, a STAR file of particles or micrographs, places, or motion"]
+    diameter: Annotated[
+        float | None, "diameter of the particle, Å: a pick within half of it is a hit", ("min", 20), ("max", 5000)
+    ] = None
+    pixel_size: Annotated[float | None, "pixel size of the micrographs of picks, where the truth does not tell it, Å"] = None
     mask: Annotated[Path | None, "mask for maps", "--in_mask"] = None
     align: Annotated[bool, "turn and move a map onto the truth before"] = False
     json: Annotated[bool, "print JSON"] = False
@@ -37,10 +48,34 @@ def run(files: ScoreFiles, settings: None, context: Context) -> None:  # noqa: A
 
     if files.result.is_file():
         context.verify(files.result, files.truth, files.mask)
+    if files.stage in ("picks", "defocus", "motion"):
+        found = micrograph_scores(files)
+        context.emit(found, words=lambda: scores_text(found), as_json=files.json)
+        return
     result, truth = read_result(files.stage, files.result), read_the_truth(files.truth)
     mask = None if files.mask is None else read_mask(files.mask)
     scores = score(result, truth, mask=mask, alignment="rigid" if files.align else "none")
     context.emit(scores, words=lambda: scores_text(scores), as_json=files.json)
+
+
+def micrograph_scores(files: ScoreFiles) -> dict[str, float]:
+    """The scores of what was found in micrographs and movies.
+
+    Raises
+    ------
+    UsageError
+        If the particle's diameter is missing.
+    """
+    from cryowalk.core.errors import UsageError
+    from cryowalk.workflow.scoring import micrograph_defocus_scores, motion_scores, pick_scores
+
+    if files.stage == "defocus":
+        return micrograph_defocus_scores(files.result, files.truth)
+    if files.stage == "motion":
+        return motion_scores(files.result, files.truth)
+    if files.diameter is None:
+        raise UsageError("picks are scored with the particle's --diameter (Å)")
+    return pick_scores(files.result, files.truth, diameter=files.diameter, pixel_size=files.pixel_size)
 
 
 def read_result(stage: str, path: Path) -> "HalfMaps | Volume | ParticleSet | Pose | Defocus":
