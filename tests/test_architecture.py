@@ -36,7 +36,7 @@ ROOMS = {
     "motion": ("U14",), "ctf_estimation": ("U15",), "picking": ("U16",), "denoising": ("U23",), "classification": ("U18",),
     "poses": ("U22",), "reconstruction": ("U21",), "validation": ("U24",), "heterogeneity": ("U25",), "tomography": ("U28",),
 }  # fmt: skip
-COMMANDS = {"ctf_estimation": "ctf", "picking": "pick", "reconstruction": "reconstruct", "validation": "fsc"}
+COMMANDS = {"ctf_estimation": "ctf", "denoising": "denoise", "picking": "pick", "reconstruction": "reconstruct", "validation": "fsc"}
 BENCHMARKS = {"reconstruction": "bench_reconstruction.py"}
 RUNS_CODE = {
     ("exec", "run.py"),
@@ -45,7 +45,6 @@ RUNS_CODE = {
 # what a built room may still lack, with the reason
 EXEMPT = {
     ("validation", "benchmark"): "its curves take milliseconds; bench_reconstruction times them within the whole step",
-    ("validation", "units"): "U24 comes with post-processing and local resolution (issue 5)",
 }
 
 

@@ -242,7 +242,7 @@ EXERCISES = (
             "0.8",
             feedback={
                 "0.0": "That is what the average of noise would do that was *not* moved.",
-                "0.2": "That is about what a single one of the moved images does. And the average of a thousand?",
+                "0.1": "That is about what a single one of the moved images does. And the average of a thousand?",
             },
         ),
         hints=(
