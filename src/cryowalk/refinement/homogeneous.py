@@ -188,7 +188,9 @@ def _begun(work: RefinementWork, progress: Progress) -> RefinementState:
     factor = _strength(work, state)
     progress.note(f"the reference was multiplied by {factor:.3g} to be as strong as the images")
     start = flattened(Volume(voxels=work.start.voxels * factor, voxel_size=work.start.voxel_size), work.mask)
-    return replace(state, references=HalfMaps(first=start, second=start))
+    state = replace(state, references=HalfMaps(first=start, second=start))
+    accuracy, _ = _accuracy(work, state, state.plan)
+    return replace(state, plan=work.schedule.opened(state.plan, accuracy=accuracy))
 
 
 def _strength(work: RefinementWork, state: RefinementState) -> float:

@@ -1,7 +1,7 @@
 """How finely poses are looked for in each iteration, and when the refinement is over.
 
-Orientations of spacing h displace the rim of a particle of diameter D by h D / 2: more than a quarter of the resolution d of the map blurs it, less is
-in vain. So h follows d / (2 D) down to the accuracy with which an image can tell orientations at all.
+Orientations of spacing h leave the rim of a particle of diameter D uncertain by some h D / 4, which blurs a map of resolution d where it is above d / 4.
+So h follows d / D, but is never finer than the accuracy with which the images can tell orientations from that map.
 """
 
 import math
@@ -13,12 +13,16 @@ from cryowalk.refinement.settings import RefinementSettings
 Search = Literal["global", "local", "none"]
 
 FINEST_STEP = math.radians(0.1)
+COARSEST_STEP = math.radians(15.0)
+SLACK = 4 / 3  # how much coarser than wanted a spacing may be
 PER_ACCURACY = 1.0  # spacing over the least standard deviation about one axis, at the end
 LOCAL_DEVIATION = 3.0  # of the prior about the last orientation, in units of the larger of spacing and accuracy
 LEAST_GROWTH = 5  # shells beyond the resolution that the next iteration looks at
 GROWTH = 0.1  # of Nyquist, likewise
 PIXELS_OF_RANGE = 5
-STEADY = 0.5  # of the spacing: a median change of orientation below which nothing moves any more
+STEADY = 1.0  # of the spacing: a median change of orientation below which nothing moves but the grid
+SHIFTS_PER_ACCURACY = 1.4  # step of places over their least standard deviation along one axis: their mean is taken, not the best
+FINEST_SHIFT = 0.1  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,14 @@ class Schedule:
             radius=self.grown(self.shell_of(settings.starting_resolution)),
         )
 
+    def opened(self, plan: SamplingPlan, *, accuracy: float) -> SamplingPlan:
+        """The first plan with twice or four times the spacing, where neither the starting map nor the images tell finer orientations apart."""
+        wanted = max(self.settings.starting_resolution / self.diameter, PER_ACCURACY * accuracy)
+        step = plan.step
+        while plan.search == "global" and 2 * step <= min(wanted * SLACK, COARSEST_STEP):
+            step *= 2
+        return replace(plan, step=step)
+
     @property
     def widest_shift(self) -> float:
         """How far from the images' middles places are tried, Å."""
@@ -119,16 +131,16 @@ class Schedule:
     def _step(self, plan: SamplingPlan, outlook: Outlook, *, gains: bool) -> float:
         """Half the spacing where the map's resolution asks for a finer one or, once it no longer gains, the accuracy of the images."""
         accurate = max(PER_ACCURACY * outlook.angular_accuracy, FINEST_STEP)
-        resolved = self.resolution_of(outlook.shell) / (2 * self.diameter)
+        resolved = self.resolution_of(outlook.shell) / self.diameter
         wanted = max(resolved, accurate) if gains else accurate
-        return plan.step / 2 if wanted < plan.step * 0.75 and plan.search != "none" else plan.step
+        return plan.step / 2 if wanted * SLACK < plan.step and plan.search != "none" else plan.step
 
     def _placed(self, plan: SamplingPlan, outlook: Outlook, step: float) -> SamplingPlan:
         if plan.search == "none":
             return plan
         is_local = plan.search == "local" or math.degrees(step) <= self.settings.local_from_degrees
         deviation = LOCAL_DEVIATION * max(step, outlook.angular_accuracy) if is_local else 0.0
-        shift_step = min(plan.shift_step, max(self.pixel_size / 4, outlook.shift_accuracy))
+        shift_step = min(plan.shift_step, max(FINEST_SHIFT * self.pixel_size, SHIFTS_PER_ACCURACY * outlook.shift_accuracy))
         reach = max(outlook.shift_change + 2 * outlook.shift_accuracy, 2 * shift_step)
         return replace(
             plan,
