@@ -32,6 +32,7 @@ GUIDE_ORDER = (
     "ctf-estimation",
     "picking",
     "extraction",
+    "denoising",
     "reconstruction",
     "validation",
     "view",

@@ -10,7 +10,7 @@ from tests.denoising.conftest import PIXEL_SIZE, Kept
 from cryowalk import fourier
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data import ImageStack
-from cryowalk.denoising import DenoisingSettings, covariance_filter
+from cryowalk.denoising import DenoisingSettings, covariance_filter, wiener_filter
 from cryowalk.denoising.basis import bessel_basis
 from cryowalk.denoising.particles import wiener_particles
 from cryowalk.denoising.spiked import noise_edge, signal_strength
@@ -84,7 +84,7 @@ def ring_correlation(first, second):
 
 
 def test_it_gains_over_single_images_and_over_the_best_low_pass(projections):
-    clean, particles, transfer, _ = projections
+    clean, particles, transfer, deviation = projections
     sink, single = Kept(), Kept()
     found = covariance_filter(particles, SETTINGS, sink=sink)
     wiener_particles(particles, SETTINGS, sink=single)
@@ -100,6 +100,10 @@ def test_it_gains_over_single_images_and_over_the_best_low_pass(projections):
         coarse = fourier.low_pass(flipped, resolution=resolution, pixel_size=PIXEL_SIZE)
         coarse = coarse - coarse.mean(dim=(1, 2), keepdim=True)
         best = min(best, error(coarse * float((coarse * centred).sum() / coarse.square().sum())))
+    spectrum = fourier.shell_average(fourier.to_fourier(clean).abs().square().mean(dim=0), size=(45, 45))
+    white = torch.full_like(spectrum, deviation**2)
+    oracle = wiener_filter(particles.images.pixels.double(), signal=spectrum, noise=white, transfer=transfer)
+    assert error(oracle) < error(single.all()) < 1.1 * error(oracle)
     assert error(single.all()) < best
     assert error(sink.all()) < 0.5 * error(single.all())
     assert 5 < found.rank < 120

@@ -3,7 +3,7 @@
 Two networks are trained, each on one half of the space (or of the micrographs), and each is used where it was not trained. So what comes out does not know the noise of the
 half that it is compared with, and `recombination` can tell from that half whether it helped.
 
-Source: Lehtinen et al., ICML 2018, arXiv:1803.04189; for micrographs Bepler et al., Nat. Commun. 11, 5208 (2020).
+Source: Lehtinen et al., ICML 2018, arXiv:1803.04189; for micrographs Bepler et al., Nature Communications 11, 5208 (2020).
 """
 
 import math

@@ -48,8 +48,7 @@ def wiener_particles(
         power += (shell_average(to_fourier(images).abs().square(), size=size) - noise).sum(dim=0)
         transferred += passes.transfer(places, radii).square().sum(dim=0)
     signal = power / transferred.clamp_min(1e-3 * float(transferred.max()))
-    smooth = torch.nn.functional.avg_pool1d(torch.nn.functional.pad(signal[None], (1, 1), mode="replicate"), 3, 1)[0]
-    signal = smooth.clamp_min(1e-6 * float(noise.max()))
+    signal = signal.clamp_min(1e-6 * float(noise.max()))  # each shell by itself: the signal falls tenfold from one to the next
     amplitude = torch.zeros_like(noise)
     for places, images in passes.batches(progress):
         lens = passes.transfer(places, radii)
