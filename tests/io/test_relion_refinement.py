@@ -259,3 +259,13 @@ def test_damaged_files_are_told_in_one_message(folder, name: str, old: str, new:
     table.write_text(re.sub(r"_rlnSigmaOffsetsAngst\s+4.25", new, text) if "Offsets" in old else text.replace(old, new))
     with pytest.raises(InputError, match=words):
         read_iteration(folder / "run_it007_optimiser.star")
+
+
+def test_what_relion_does_not_know_is_nought_or_without_end(folder) -> None:
+    write_iteration(state(), folder / "run")
+    table = folder / "run_it007_model.star"
+    block = read_star(table)["model_class_2"]
+    table.write_text(table.read_text().replace(block.columns["rlnFourierCompleteness"][3], "-nan", 1))
+    model_read = read_iteration(folder / "run_it007_optimiser.star").models[0]
+    assert model_read.completeness[1, 3] == 0
+    assert model_read.completeness[1, 4] > 0

@@ -257,9 +257,9 @@ def _read_references(names: tuple[str, ...], general: StarBlock, path: Path) -> 
 
 def _stacked(tables: list[StarBlock], label: str, path: Path) -> Float[Tensor, "classes shells"] | None:
     """A column of all classes' tables, where the first has it."""
-    if label not in tables[0].columns:
+    columns = [values for table in tables if (values := known_column(table, label, path=path)) is not None]
+    if len(columns) < len(tables):
         return None
-    columns = [read_column(table, label, path=path) for table in tables]
     if len({len(values) for values in columns}) != 1:
         raise InputError(f"the classes' columns {label} differ in length", file=path, cause="the file was cut off")
     return torch.stack(columns)

@@ -1,6 +1,6 @@
 """Single values and columns of RELION's model, sampling and optimiser tables, read with errors that name the file."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,14 @@ def read_column(block: StarBlock, label: str, *, path: Path | None) -> Float[Ten
 
 
 def known_column(block: StarBlock, label: str, *, path: Path | None) -> Float[Tensor, " rows"] | None:
-    """A column of numbers where the table has it."""
-    return read_column(block, label, path=path) if label in block.columns else None
+    """A column of numbers where the table has it; a NaN, which RELION writes where it divided nothing by nothing, is 0.
 
-
-def values_block(name: str, values: Mapping[str, str], *, comments: tuple[str, ...]) -> StarBlock:
-    """A block of single values."""
-    return StarBlock(name=name, values=values, comments=comments)
+    Raises
+    ------
+    InputError
+        If a value is no number.
+    """
+    if label not in block.columns:
+        return None
+    given = tuple("0" if entry.lower().lstrip("+-") == "nan" else entry for entry in block.columns[label])
+    return read_column(replace(block, columns={label: given}), label, path=path)
