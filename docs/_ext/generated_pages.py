@@ -34,6 +34,7 @@ GUIDE_ORDER = (
     "extraction",
     "denoising",
     "reconstruction",
+    "post-processing",
     "validation",
     "view",
     "command-line",

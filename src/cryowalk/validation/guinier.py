@@ -42,7 +42,7 @@ class GuinierFit:
 def log_amplitude(volume: Volume) -> Float[Tensor, " shells"]:
     """Logarithm of the mean |F| in each Fourier shell 0 … n // 2 (orthonormal transform, map units); −∞ where a shell is empty."""
     box = require_cube("a map", tuple(volume.voxels.shape))
-    return shell_average(to_fourier(volume.voxels.double(), dimensions=3).abs(), size=(box, box, box)).log()
+    return shell_average(to_fourier(volume.voxels, dimensions=3).abs(), size=(box, box, box)).double().log()
 
 
 def fit_b_factor(
