@@ -187,3 +187,23 @@ def test_other_pixel_sizes_are_refused_with_what_to_do(specimen, generator):
     mixed = replace(particles, optics=(particles.optics[0], other), optics_index=torch.arange(10) % 2)
     with pytest.raises(InputError, match="cryowalk extract"):
         usable_particles(mixed, generator=generator, progress=SilentProgress())
+
+
+def test_agreement_ends_where_maps_do(generator):
+    from cryowalk.fourier.filters import apply_shell_weights
+    from cryowalk.refinement.regularisation import agreement
+
+    shared = noise_map(generator)
+    maps = [
+        Volume(
+            voxels=apply_shell_weights(
+                shared.voxels + 0.5 * torch.randn(24, 24, 24, generator=generator), (torch.arange(13) <= 5).float(), dimensions=3
+            ),
+            voxel_size=3.1,
+        )
+        for _ in range(2)
+    ]
+    found = agreement(HalfMaps(first=maps[0], second=maps[1]), solvent_mask(24, diameter=40.0, pixel_size=3.1), radius=5)
+    assert bool((found.masked[2:5] > 0.5).all())
+    assert bool((found.masked[6:] == 0).all())
+    assert bool((found.whole[6:] == 0).all())

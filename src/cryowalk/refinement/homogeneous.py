@@ -32,6 +32,7 @@ from cryowalk.refinement.half_pass import (
     pose_of,
     unpacked_half,
 )
+from cryowalk.refinement.non_uniform import locally_filtered
 from cryowalk.refinement.planning import RefinementWork, planned
 from cryowalk.refinement.regularisation import (
     Agreement,
@@ -61,7 +62,7 @@ WORST_ACCURACY = math.radians(30.0)
 class Refinement:
     """The end of a refinement: particles with poses and halves, unfiltered half maps, the regularised map of all, and how it came about.
 
-    `correlation` is that of the half maps inside the solvent mask, `whole_correlation` that of whole maps. `has_signal` tells whether the unfiltered
+    `correlation` is that of the half maps inside the solvent mask, `whole_correlation` that of whole maps; `noise` is σ² of a real component in each shell. `has_signal` tells whether the unfiltered
     halves agree beyond the resolution that the starting map was low-passed to.
     """
 
@@ -71,6 +72,7 @@ class Refinement:
     full: Volume
     correlation: ShellCorrelation
     whole_correlation: ShellCorrelation
+    noise: Float[Tensor, "halves groups shells"]
     history: tuple[IterationRecord, ...]
     has_signal: bool
     left_out: tuple[tuple[int, str], ...]
@@ -251,7 +253,7 @@ def _advanced(
     names = ("max_probability", "log_evidence", "angular_width", "shift_width", "significant")
     facts = PoseFacts(scale=scale, **{name: column(name) for name in names})
     unfiltered = HalfMaps(first=results[0].sums.volume(0), second=results[1].sums.volume(0))
-    agreed = agreement(unfiltered, work.mask)
+    agreed = agreement(unfiltered, work.mask, radius=state.plan.radius)
     after = replace(
         state,
         iteration=state.iteration + 1,
@@ -279,9 +281,13 @@ def _advanced(
 def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], agreed: Agreement) -> HalfMaps:
     """Both halves' regularised maps, their low resolution joined, their solvent flattened."""
     maps = [result.sums.volume(0, precision=inverse_prior(agreed.masked, result.sums.weight(0))) for result in results]
+    halves = HalfMaps(first=maps[0], second=maps[1])
+    if work.settings.regularisation == "non-uniform":
+        coarsest = work.schedule.shell_of(work.settings.starting_resolution)
+        halves = locally_filtered(halves, coarsest=coarsest, finest=last_shell_above(agreed.masked))
     resolution = work.settings.joined_resolution
     shell = work.schedule.shell_of(resolution) if resolution > 0 else 0
-    halves = joined(HalfMaps(first=maps[0], second=maps[1]), shell=shell)
+    halves = joined(halves, shell=shell)
     return HalfMaps(first=flattened(halves.first, work.mask), second=flattened(halves.second, work.mask))
 
 
@@ -384,6 +390,7 @@ def finished(work: RefinementWork, state: RefinementState | None) -> Refinement:
         full=state.full,
         correlation=_curve(work, state.correlation),
         whole_correlation=_curve(work, state.whole_correlation),
+        noise=state.noise,
         history=state.history,
         has_signal=signal_beyond(state.whole_correlation, shell=shell + 1),
         left_out=work.left_out,

@@ -63,13 +63,13 @@ class Agreement:
     masked: Float[Tensor, " shells"]
 
 
-def agreement(halves: HalfMaps, mask: Float[Tensor, "z y x"]) -> Agreement:
-    """How two half maps agree, with and without the mask."""
+def agreement(halves: HalfMaps, mask: Float[Tensor, "z y x"], *, radius: int) -> Agreement:
+    """How two half maps that are known to the shell `radius` agree, with and without the mask; 0 beyond, where a mask would only spread what it cuts."""
     first, second = halves.first.voxels, halves.second.voxels
-    return Agreement(
-        whole=shell_correlation(first, second),
-        masked=shell_correlation(first * mask.to(first), second * mask.to(second)),
-    )
+    whole = shell_correlation(first, second)
+    is_known = torch.arange(len(whole), device=whole.device) <= radius
+    masked = shell_correlation(first * mask.to(first), second * mask.to(second))
+    return Agreement(whole=whole * is_known, masked=masked * is_known)
 
 
 def last_shell_above(fsc: Float[Tensor, " shells"], *, threshold: float = THRESHOLD) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cryowalk.refinement.settings import RefinementSettings
 
-Search = Literal["global", "local", "none"]
+Search = Literal["global", "local"]
 
 FINEST_STEP = math.radians(0.1)
 COARSEST_STEP = math.radians(15.0)
@@ -95,7 +95,7 @@ class Schedule:
             search=settings.search,
             step=step,
             deviation=deviation if settings.search == "local" else 0.0,
-            shift_range=0.0 if settings.search == "none" else self.widest_shift,
+            shift_range=self.widest_shift,
             shift_step=self.pixel_size,
             radius=self.grown(self.shell_of(settings.starting_resolution)),
         )
@@ -118,7 +118,7 @@ class Schedule:
         gains = outlook.shell > outlook.best_shell
         step = self._step(plan, outlook, gains=gains)
         is_finest = step > plan.step * 0.99
-        is_steady = outlook.angular_change < STEADY * plan.step or plan.search == "none"
+        is_steady = outlook.angular_change < STEADY * plan.step
         placed = self._placed(plan, outlook, step)
         if is_finest and not gains and is_steady:
             return self.closing(placed)
@@ -133,11 +133,9 @@ class Schedule:
         accurate = max(PER_ACCURACY * outlook.angular_accuracy, FINEST_STEP)
         resolved = self.resolution_of(outlook.shell) / self.diameter
         wanted = max(resolved, accurate) if gains else accurate
-        return plan.step / 2 if wanted * SLACK < plan.step and plan.search != "none" else plan.step
+        return plan.step / 2 if wanted * SLACK < plan.step else plan.step
 
     def _placed(self, plan: SamplingPlan, outlook: Outlook, step: float) -> SamplingPlan:
-        if plan.search == "none":
-            return plan
         is_local = plan.search == "local" or math.degrees(step) <= self.settings.local_from_degrees
         deviation = LOCAL_DEVIATION * max(step, outlook.angular_accuracy) if is_local else 0.0
         shift_step = min(plan.shift_step, max(FINEST_SHIFT * self.pixel_size, SHIFTS_PER_ACCURACY * outlook.shift_accuracy))

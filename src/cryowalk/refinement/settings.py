@@ -25,8 +25,7 @@ class RefinementSettings:
         ("min", 0),
     ] = 40.0
     search: Annotated[
-        Literal["global", "local", "none"],
-        "where poses are looked for: everywhere; about those of the STAR file; or nowhere, they are kept (as --skip-align)",
+        Literal["global", "local"], "where poses are looked for at first: everywhere, or about those of the STAR file"
     ] = "global"
     angular_step_degrees: Annotated[
         float, "spacing of orientations at the beginning, degrees; finer ones follow", ("above", 0), ("max", 30)
