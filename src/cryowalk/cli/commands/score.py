@@ -26,7 +26,8 @@ class ScoreFiles:
     ]
     result: Annotated[
         Path,
-        "the result: a map, a half map, the directory of a reconstruction, a STAR file of particles or micrographs, picks (STAR, BOX, CSV), or "
+        "the result: a map, a half map, the directory of a reconstruction, a STAR file of particles or micrographs, a .cs file of particles, "
+        "picks (STAR, BOX, CSV), or "
         "a motion STAR file or a directory of them",
         "--i",
     ]
@@ -53,6 +54,7 @@ def run(files: ScoreFiles, settings: None, context: Context) -> None:  # noqa: A
         context.emit(found, words=lambda: scores_text(found), as_json=files.json)
         return
     result, truth = read_result(files.stage, files.result), read_the_truth(files.truth)
+    result, truth = beside_the_truth(files, result, truth)
     mask = None if files.mask is None else read_mask(files.mask)
     scores = score(result, truth, mask=mask, alignment="rigid" if files.align else "none")
     context.emit(scores, words=lambda: scores_text(scores), as_json=files.json)
@@ -78,29 +80,49 @@ def micrograph_scores(files: ScoreFiles) -> dict[str, float]:
     return pick_scores(files.result, files.truth, diameter=files.diameter, pixel_size=files.pixel_size)
 
 
-def read_result(stage: str, path: Path) -> "HalfMaps | Volume | ParticleSet | Pose | Defocus":
-    """The result of a stage, as what is scored.
+def read_result(stage: str, path: Path) -> "HalfMaps | Volume | ParticleSet":
+    """The result of a stage: a map, half maps, or particles of RELION or cryoSPARC.
 
     Raises
     ------
     InputError
         If the file does not hold what the stage gives.
     """
-    from cryowalk.io import read_half_maps, read_map, read_particles
+    from cryowalk.io import read_half_maps, read_map
     from cryowalk.workflow.stages import read_half_map_files
+    from cryowalk.workflow.third_party import read_any_particles
 
     if stage in ("map", "reconstruct"):
         if path.is_dir():
             return read_half_map_files(path)
         other = path.with_name(path.name.replace("half1", "half2"))
         return read_half_maps(path, other) if other != path and other.is_file() else read_map(path)
-    particles = read_particles(path, images="ignore")
-    if stage == "particles":
-        return particles
-    part = particles.pose if stage == "poses" else particles.defocus
+    return read_any_particles(path)
+
+
+def beside_the_truth(
+    files: ScoreFiles, result: "HalfMaps | Volume | ParticleSet", truth: "Truth | ParticleSet"
+) -> "tuple[HalfMaps | Volume | ParticleSet | Pose | Defocus, Truth | ParticleSet]":
+    """What the stage scores of the result, and the truth of the same images in the same order.
+
+    Raises
+    ------
+    InputError
+        If the particles have no such part, or name images that the truth does not know.
+    """
+    from cryowalk.data import ParticleSet, Truth
+    from cryowalk.workflow.third_party import truth_of
+
+    if not isinstance(result, ParticleSet):
+        return result, truth
+    if isinstance(truth, Truth):
+        truth = truth_of(result, truth, path=files.result)
+    if files.stage == "particles":
+        return result, truth
+    part = result.pose if files.stage == "poses" else result.defocus
     if part is None:
-        raise InputError(f"the particles have no {'poses' if stage == 'poses' else 'defocus values'}", file=path)
-    return part
+        raise InputError(f"the particles have no {'poses' if files.stage == 'poses' else 'defocus values'}", file=files.result)
+    return part, truth
 
 
 def read_the_truth(path: Path) -> "Truth | ParticleSet":
