@@ -2,16 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryowalk.workflow.manifest import Manifest
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 SHOWN_IMAGES = 8
 SHOWN_MICROGRAPHS = 3
-_PIECE = 512  # pixels of a micrograph that are shown
 
 
 def write_denoising_report(directory: Path, manifest: Manifest) -> Path:
@@ -84,7 +80,7 @@ def _curves(facts: dict[str, Any]) -> list[tuple[str, list[Any]]]:
     gain = shell_curves(
         {"correlation of the halves": facts["fsc"], "part of the denoised in the mixture": facts["weight"]},
         frequency,
-        label="correlation; weight",
+        label="correlation and weight",
         reference=0.0,
     )
     ratio = shell_curves(
@@ -134,11 +130,11 @@ def _of_pairs(directory: Path, facts: dict[str, Any], inputs: list[Path]) -> lis
     from cryowalk.workflow.denoising_stages import RESULTS
 
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((directory / RESULTS).glob("*.json"))}
-    rows = tuple((name, round(each["mean_ssnr_gain"], 2), round(max(each["weight"]), 2)) for name, each in results.items())
+    rows = tuple((name, round(each["ssnr_gain"], 2), round(max(each["weight"]), 2)) for name, each in results.items())
     heads = ("micrograph", "gain in signal to noise", "largest weight of the denoised")
     sections: list[tuple[str, list[Any]]] = [("Micrographs", [Table(columns=heads, rows=rows[:500])])]
     for place, (name, each) in enumerate(list(results.items())[:SHOWN_MICROGRAPHS]):
-        sections.append((name, [_picture(directory, name)]))
+        sections.append((name, _pictures(directory, name)))
         if not place:
             sections += _curves(each)
     return sections
@@ -148,25 +144,20 @@ def _of_micrographs(directory: Path, facts: dict[str, Any], inputs: list[Path]) 
     from cryowalk.workflow.denoising_stages import MICROGRAPHS
 
     names = [path.stem for path in sorted((directory / MICROGRAPHS).glob("*.mrc"))[:SHOWN_MICROGRAPHS]]
-    return [(name, [_picture(directory, name)]) for name in names]
+    return [(name, _pictures(directory, name)) for name in names]
 
 
-def _picture(directory: Path, name: str) -> Any:
-    from dataclasses import replace
-
-    from cryowalk.io.pictures import read_micrograph
+def _pictures(directory: Path, name: str) -> list[Any]:
+    from cryowalk.data import Micrograph
+    from cryowalk.io.mrc import MrcStackReader
     from cryowalk.view.micrographs import micrograph
     from cryowalk.view.report import Captioned
-    from cryowalk.workflow.denoising_stages import MICROGRAPHS
+    from cryowalk.workflow.denoising_stages import PICTURES
 
-    image = read_micrograph(directory / MICROGRAPHS / f"{name}.mrc")
-    figure = micrograph(replace(image, pixels=_middle(image.pixels)))
-    return Captioned(figure=figure, caption="After; at most the middle 512 × 512 pixels.")
-
-
-def _middle(pixels: "Tensor") -> "Tensor":
-    top, left = (max(0, side // 2 - _PIECE // 2) for side in pixels.shape)
-    return pixels[top : top + _PIECE, left : left + _PIECE]
+    stack = MrcStackReader(directory / PICTURES / f"{name}.mrcs")
+    images = [Micrograph(pixels=pixels, pixel_size=stack.pixel_size or 1.0, name=name) for pixels in stack.read(range(2))]
+    words = ("Before; at most the middle 512 × 512 pixels.", "After.")
+    return [Captioned(figure=micrograph(image), caption=caption) for image, caption in zip(images, words, strict=True)]
 
 
 _SECTIONS = {"particles": _of_particles, "half maps": _of_maps, "pairs": _of_pairs, "micrographs": _of_micrographs}

@@ -108,10 +108,13 @@ def recombine(
     amplitude = torch.where(signal > 0, shared / signal.clamp_min(tiny), torch.zeros_like(signal))
     power = _mixture_power(total, for_quiet * scale, for_plain * scale)
     like = halves[0]
+    scale_told = torch.sqrt(power / total.aa[0].clamp_min(tiny))
+    # The origin holds the mean, which the callers take off and put back.
+    scale_told[0], amplitude[0] = 1.0, 1.0
     return Recombination(
         array=to_real(mixed, width=size[-1], dimensions=len(size)),
         weight=weight.to(like),
-        scale=torch.sqrt(power / total.aa[0].clamp_min(tiny)).to(like),
+        scale=scale_told.to(like),
         gain=gain.to(like),
         gain_error=error.to(like),
         fsc=spectra_correlation(first, second, size=size).to(like),
@@ -163,6 +166,7 @@ def _choose(sums: _Products) -> tuple[Tensor, Tensor, Tensor]:
     certain = whole - _TRUST * error
     # A gain over a correlation that may itself be chance means nothing.
     certain[:, ~_is_seen(sums)] = 0.0
+    certain[:, 0] = 0.0
     certain[0] = 1.0  # the plain average gains nothing, for sure
     best = certain.argmax(dim=0)
     index, is_mixed = best[None], best > 0

@@ -43,6 +43,7 @@ def eigenvalues(values: Sequence[Sequence[float]], edges: Sequence[float]) -> Dr
         np.arange(len(edges)), edges, where="mid", color=line_look(1)["color"], label="edge of the noise (Marchenko–Pastur)"
     )
     axes.set_xlabel("angular frequency")
+    axes.set_xticks(range(0, len(edges), max(1, len(edges) // 10)))
     axes.set_ylabel("variance (noise: 1)")
     axes.legend(loc="upper right")
     return drawing

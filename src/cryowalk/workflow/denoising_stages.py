@@ -44,8 +44,9 @@ MAP_NAME = "denoised.mrc"
 STACK_NAME = "denoised.mrcs"
 PARTICLES_NAME = "denoised.star"
 TABLE_NAME = "denoised_micrographs.star"
-MICROGRAPHS, RESULTS = "micrographs", "results"
-_SEEN = 0.143  # correlation of halves in shells whose gain is told
+MICROGRAPHS, RESULTS, PICTURES = "micrographs", "results", "pictures"
+_SEEN, _KNOWN = 0.143, 0.8  # correlations of halves between which the gain of shells is summed up
+_PIECE = 512  # pixels of a micrograph that a report shows
 NOT_DATA = "Denoised is not data: it is for looking, picking and masks. Refine, average and measure resolution with the unfiltered images and half maps."
 Kind = Literal["particles", "half maps", "pairs", "micrographs"]
 _METHODS: dict[Kind, tuple[str, ...]] = {
@@ -243,14 +244,14 @@ def curve_facts(found: Recombination, *, pixel_size: float) -> dict[str, Any]:
     frequency = shell_frequency(min(found.array.shape), pixel_size=pixel_size)
     curves = {name: getattr(found, name) for name in ("fsc", "weight", "gain", "gain_error", "scale", "amplitude")}
     before = 2 * found.fsc.clamp(0, 0.9999) / (1 - found.fsc.clamp(0, 0.9999))
-    squared = (found.gain**2 * before / (1 + before)).clamp(max=0.9999)  # of the correlation with the truth
+    squared = (found.gain**2 * before / (1 + before)).clamp(max=0.99)  # of the correlation with the truth
     ratio = torch.where(found.weight > 0, squared / (1 - squared) / before.clamp_min(1e-6), torch.ones_like(before))
-    seen = found.fsc[1:] >= _SEEN
+    seen = (found.fsc[1:] >= _SEEN) & (found.fsc[1:] <= _KNOWN)
     return {
         "frequency": frequency.tolist(),
         **{name: value.cpu().tolist() for name, value in curves.items()},
-        "ssnr_gain": ratio.cpu().tolist(),
-        "mean_ssnr_gain": float(ratio[1:][seen].mean()) if bool(seen.any()) else 1.0,
+        "ssnr_gain_by_shell": ratio.cpu().tolist(),
+        "ssnr_gain": float(ratio[1:][seen].median()) if bool(seen.any()) else 1.0,
     }
 
 
@@ -302,13 +303,14 @@ def _pair_files(
         found = denoise_pair(pairs[index], settings, networks=networks, number=number)
         path = job.path(f"{MICROGRAPHS}/{short[index]}.mrc")
         write_array(found.array.cpu(), path, voxel_size=first.pixel_size, kind="images")
+        _keep_picture(job, short[index], before=sum(pairs[index]) / 2, after=found.array, pixel_size=first.pixel_size)
         facts = curve_facts(found, pixel_size=first.pixel_size) | _losses(networks)
         atomic_write_text(results[index], json.dumps(facts) + "\n")
 
     work_through(job, [inputs.names[i] for i in kept], work, what="denoising", is_done=lambda n: results[kept[n]].is_file())
     _write_table(job, inputs, kept, short)
-    gains = [json.loads(results[index].read_text(encoding="utf-8"))["mean_ssnr_gain"] for index in kept]
-    return {"count": len(kept), "mean_ssnr_gain": sum(gains) / len(gains)}, failures
+    gains = [json.loads(results[index].read_text(encoding="utf-8"))["ssnr_gain"] for index in kept]
+    return {"count": len(kept), "ssnr_gain": sum(gains) / len(gains)}, failures
 
 
 def _checked(job: Job, inputs: DenoisingInputs, pairs: FilePairs) -> tuple[Failure, ...]:
@@ -338,6 +340,7 @@ def _micrograph_files(
             replace(one, **{name: getattr(one, name)[0] for name in ("major", "minor", "azimuth", "phase_shift")}),
             settings,
         )
+        _keep_picture(job, short[index], before=image.pixels, after=found.pixels, pixel_size=found.pixel_size)
         write_array(found.pixels.cpu(), outputs[index], voxel_size=found.pixel_size, kind="images")
 
     failures = work_through(job, inputs.names, work, what="deconvolution", is_done=lambda index: outputs[index].is_file())
@@ -345,6 +348,15 @@ def _micrograph_files(
     kept = [index for index, name in enumerate(inputs.names) if name not in failed]
     _write_table(job, inputs, kept, short)
     return {"count": len(kept)}, failures
+
+
+def _keep_picture(job: Job, stem: str, *, before: Tensor, after: Tensor, pixel_size: float) -> None:
+    """Write the middle of a micrograph before and after, for the report."""
+    pieces = []
+    for pixels in (before, after):
+        top, left = (max(0, side // 2 - _PIECE // 2) for side in pixels.shape)
+        pieces.append(pixels[top : top + _PIECE, left : left + _PIECE].cpu())
+    write_array(torch.stack(pieces), job.path(f"{PICTURES}/{stem}.mrcs"), voxel_size=pixel_size, kind="images")
 
 
 def _write_table(job: Job, inputs: DenoisingInputs, kept: Sequence[int], short: Sequence[str]) -> None:

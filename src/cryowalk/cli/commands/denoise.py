@@ -44,12 +44,12 @@ def _summary(output: Path, facts: dict[str, Any]) -> str:
     what = f"{output}: {facts['kind']} by {facts['method']}"
     if "rank" in facts:
         return f"{what}; {facts['count']} images, {facts['rank']} of {facts['functions']} components above the noise"
-    if "mean_ssnr_gain" in facts:
-        gain = facts["mean_ssnr_gain"]
+    if "ssnr_gain" in facts:
+        gain = facts["ssnr_gain"]
         kept = (
             "no shell's correlation with the truth changed"
             if gain == 1.0
-            else f"signal to noise × {gain:.2f} in shells that the halves share"
+            else f"signal to noise × {gain:.2f} (median of the shells that the halves share)"
         )
         return f"{what}; {kept}"
     return f"{what}; {facts['count']} images"
