@@ -62,6 +62,7 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     Entry(words=("mask",), summary="Make a soft mask of a map, a sphere or a molecule.", module="mask", panel=_WALK),
     Entry(words=("postprocess",), summary="Mask, sharpen and measure two half maps.", module="postprocess", panel=_WALK),
+    Entry(words=("abinitio",), summary="Find maps from particle images alone.", module="abinitio", panel=_WALK),
     Entry(words=("refine",), summary="Refine poses and a map in independent halves.", module="refine", panel=_WALK),
     Entry(
         words=("local-resolution",),
@@ -72,6 +73,12 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("flip-hand",), summary="Mirror maps and turn the poses with them.", module="flip_hand", panel=_FILES),
     Entry(words=("align-maps",), summary="Turn and move a map onto another.", module="align_maps", panel=_MEASURE),
     Entry(words=("map-model",), summary="Compare a map with an atomic model.", module="map_model", panel=_MEASURE),
+    Entry(
+        words=("ctf-refine",),
+        summary="Refine defocus, aberrations and magnification against a map.",
+        module="ctf_refine",
+        panel=_WALK,
+    ),
     Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
     Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
     Entry(words=("convert",), summary="Convert maps, stacks, movies, STAR files and structures.", module="convert", panel=_FILES),
