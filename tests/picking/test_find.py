@@ -282,3 +282,36 @@ def test_bands_of_rows_change_nothing(monkeypatch):
     whole = templates.best_of_sums(image, kernels, weights)
     monkeypatch.setattr(templates, "_MAP_BYTES", 3 * 70 * 4 * 17)
     assert torch.allclose(templates.best_of_sums(image, kernels, weights), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["copied", "grey"])
+def test_a_rim_that_was_filled_in_is_left_out(scene, kind):
+    """Rows copied outward, or one grey, as motion correction leaves them where frames did not reach; rims of real pixels are none."""
+    from cryowalk.picking.junk import blank_rim
+
+    micrograph, _ = scene(seed=1)
+    pixels = micrograph.pixels.clone()
+    assert blank_rim(pixels) == (0, 0, 0, 0)
+    pixels[:30] = pixels[30] if kind == "copied" else pixels.mean()
+    pixels[:, -50:] = pixels[:, -51:-50] if kind == "copied" else pixels.mean()
+    top, bottom, left, right = blank_rim(pixels)
+    assert (bottom, left) == (0, 0)
+    assert abs(top - 30) <= 1
+    assert abs(right - 50) <= 1
+    for method in ("log", "template"):
+        settings = PickingSettings(diameter=DIAMETER, method=method, threshold=0.5, margin=0.45)
+        found = find_particles(Micrograph(pixels=pixels, pixel_size=PIXEL_SIZE), settings).positions
+        assert float(found[:, 1].min()) > 30 + 0.4 * DIAMETER / PIXEL_SIZE
+        assert float(found[:, 0].max()) < 719 - 50 - 0.4 * DIAMETER / PIXEL_SIZE
+
+
+def test_the_odds_from_which_a_peak_is_a_particle():
+    from cryowalk.picking.threshold import FAINTEST, odds_threshold
+
+    source = torch.Generator().manual_seed(4)
+    noise, particles = -3.4 + 0.1 * torch.randn(300, generator=source), 4 + torch.randn(100, generator=source)
+    assert FAINTEST < odds_threshold(torch.cat([noise, particles])) < 2
+    unsure = torch.cat([noise - 2, -1 + 0.3 * torch.randn(200, generator=source)])
+    assert odds_threshold(unsure) < -1.5  # particles that the network is not sure of are one group above the floor
+    assert odds_threshold(noise) == 0
+    assert odds_threshold(noise[:0]) == 0

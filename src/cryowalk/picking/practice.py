@@ -30,6 +30,7 @@ from cryowalk.picking.search import RADIUS, coarse_micrograph, levelled
 _GROUPS = ("C1", "C1", "C1", "C1", "C1", "C2", "C2", "C3", "C4", "C5", "C6", "C12", "D2", "D2", "D3", "D4", "D7", "T", "O", "I")
 _DIAMETERS = (90.0, 320.0)  # Å, of the particle as a user states it
 _FILL = (0.58, 1.08)  # of that diameter, what the particle really spans
+_EMPTY = 0.08  # of the fields, that hold no particle
 _HOLLOW = 0.25  # of the molecules, that are shells or rings of small balls
 _VOXELS = 36  # a side, of the random molecules
 _POTENTIAL = (2.5, 5.5)  # V above the ice
@@ -141,6 +142,7 @@ def _settings(draws: Draws, *, side: int, spans: float, field: float) -> Microgr
     return MicrographSimulationSettings(
         size=(side, side),
         dose=draws.log_uniform(8.0, 80.0),
+        particles=0 if draws.happens(_EMPTY) else None,
         coverage=min(draws.log_uniform(0.03, 0.5), _CROWDED / (1 + gap) ** 2),
         separation="volume" if draws.happens(0.35) else "projection",
         gap=gap * spans,

@@ -27,7 +27,7 @@ class PickingSettings:
     exclude: Annotated[Literal["junk", "nothing"], "whether carbon, ice crystals and other strong features are left out"] = "junk"
     training_steps: Annotated[
         int, "steps of training of the network, on two simulated fields each", ("min", 1), ("max", 1000000)
-    ] = 800
+    ] = 500
     adapting_steps: Annotated[int, "further steps on the picks that are given to the network", ("min", 1), ("max", 1000000)] = 200
     picks_are: Annotated[
         Literal["some", "all"], "whether the picks that the network learns from are some of their micrographs' particles, or all"
