@@ -17,6 +17,7 @@ from cryowalk.io import (
     RefinementProgress,
     RefinementSampling,
     RefinementState,
+    describe,
     groups_of,
     noise_of_groups,
     read_array,
@@ -269,3 +270,16 @@ def test_what_relion_does_not_know_is_nought_or_without_end(folder) -> None:
     model_read = read_iteration(folder / "run_it007_optimiser.star").models[0]
     assert model_read.completeness[1, 3] == 0
     assert model_read.completeness[1, 4] > 0
+
+
+def test_its_tables_are_described_in_words_and_numbers(folder) -> None:
+    write_iteration(state(solid=True, halves=True), folder / "run")
+    wanted = {
+        "optimiser": ("iteration 7 of 25, automatic refinement", "diameter 31.5 Å, two half sets"),
+        "half2_model": ("1 map of 18 px at 2.3 Å, resolution 11.5 Å", "shares of the particles: 100.0%"),
+        "sampling": ("HEALPix order 2, symmetry D2", "steps of 12° in the plane; shifts to 9.2 Å in steps of 2.3 Å"),
+        "data": ("particles (RELION STAR)",),
+    }
+    for name, words in wanted.items():
+        told = str(describe(folder / f"run_it007_{name}.star"))
+        assert all(word in told for word in words), told

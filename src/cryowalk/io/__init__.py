@@ -29,6 +29,7 @@ __getattr__, __dir__ = lazy_exports(
         "read_array": "mrc",
         "read_atoms": "atoms",
         "read_coordinates": "coordinates",
+        "read_cryosparc": "cryosparc",
         "read_fsc_xml": "fsc_xml",
         "read_gain": "gain",
         "read_half_maps": "maps",

@@ -12,6 +12,7 @@ from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
 from cryowalk.io.inspect_movies import Told, tell_mdoc, tell_movie, tell_table, tell_tem
+from cryowalk.io.inspect_refinement import tell_refinement
 from cryowalk.io.kinds import KNOWN_IN_WORDS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import map_origin
 from cryowalk.io.mrc_header import MODES_IN_WORDS, MrcHeader, read_header
@@ -167,6 +168,9 @@ def describe_star(star: StarFile) -> Description:
     known = star_kind(star)
     if known in ("micrographs", "motion", "tilt series", "mtf", "coordinates"):
         kind, more_words, more_facts = tell_table(known, path)
+        return Description(path=path, kind=kind, words=(*words, *more_words), facts=facts | more_facts)
+    if known in ("optimiser", "model", "sampling"):
+        kind, more_words, more_facts = tell_refinement(known, star)
         return Description(path=path, kind=kind, words=(*words, *more_words), facts=facts | more_facts)
     if "truth" in names:
         kind = "truth of a simulation (STAR)"

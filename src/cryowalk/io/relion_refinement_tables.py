@@ -191,7 +191,7 @@ def read_sampling(star: StarFile, *, oversampling: int) -> RefinementSampling:
     )
 
 
-def read_options(block: StarBlock, *, path: Path, regularisation: float, padding: float) -> RefinementOptions:
+def read_options(block: StarBlock, *, path: Path | None, regularisation: float, padding: float) -> RefinementOptions:
     """What the user asked for, from the optimiser's table and two values of the model's.
 
     Raises

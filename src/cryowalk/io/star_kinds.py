@@ -8,7 +8,9 @@ from cryowalk.io.relion import ANGLES
 from cryowalk.io.star import StarBlock, StarFile
 from cryowalk.io.tilt_series_files import holds_tilt_series
 
-StarKind = Literal["truth", "particles", "micrographs", "motion", "tilt series", "mtf", "coordinates", "other"]
+StarKind = Literal[
+    "truth", "particles", "micrographs", "motion", "tilt series", "mtf", "coordinates", "optimiser", "model", "sampling", "other"
+]
 
 
 def star_kind(star: StarFile) -> StarKind:
@@ -16,6 +18,9 @@ def star_kind(star: StarFile) -> StarKind:
     columns = {label for block in star.blocks for label in block.columns}
     rules: tuple[tuple[StarKind, bool], ...] = (
         ("truth", "truth" in star),
+        ("optimiser", "optimiser_general" in star),
+        ("model", "model_general" in star),
+        ("sampling", "sampling_general" in star),
         ("particles", any(_holds_particles(block) for block in star.blocks)),
         ("micrographs", holds_micrographs(star)),
         ("motion", "general" in star and "global_shift" in star),
