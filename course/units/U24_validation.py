@@ -307,7 +307,7 @@ check("U24.5", my_correlation)
 # %% [markdown] tags=["blur"]
 # *Figure U24.d. Noise, aligned to a picture, becomes the picture. Two halves that were aligned to one reference agree, out of nothing.*
 #
-# This is U16's Einstein, with a sting: **the half-map FSC does not notice.** Both halves were aligned to the same picture, so they share it. What protects?
+# This is U16's Einstein, and worse: **the half-map FSC does not notice.** Both halves were aligned to the same picture, so they share it. What protects?
 #
 # 1. *Independent halves from the beginning* (the “gold standard”): each half its own reference. Choose *each half its own* above.
 # 2. *A reference without detail*: low-passed to 40 or 60 Å, it can only put coarse features in. Move the second slider: what correlates beyond the dashed line was not put in.
