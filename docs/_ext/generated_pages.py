@@ -35,6 +35,8 @@ GUIDE_ORDER = (
     "denoising",
     "reconstruction",
     "post-processing",
+    "local-resolution",
+    "map-and-model",
     "validation",
     "view",
     "command-line",

@@ -5,6 +5,7 @@ import torch
 from cryowalk.data import Volume
 from cryowalk.fourier.filters import low_pass_weights
 from cryowalk.fourier.transform import to_fourier, to_real
+from cryowalk.validation.hand import flip_hand
 from cryowalk.validation.local_filter import _cutoffs, locally_filtered
 
 from .registry import CUBES, Operator
@@ -37,6 +38,12 @@ def filtered_back(setting):
     return work
 
 
+def other_hand(setting):
+    return lambda x: flip_hand(Volume(voxels=x, voxel_size=PIXEL)).voxels
+
+
 OPERATORS = [
+    # A permutation that undoes itself is its own transpose.
+    Operator(name="flip hand", build=other_hand, adjoint=other_hand, sizes=CUBES, has_batch=False),
     Operator(name="locally filtered", build=filtered, adjoint=filtered_back, sizes=CUBES, has_batch=False),
 ]

@@ -12,13 +12,13 @@ _PANELS = (("x", "y", "z", 0), ("x", "z", "y", 1), ("y", "z", "x", 2))  # across
 
 @styled
 def resolution_slices(volume: Volume, local_resolution: Volume, *, limits: tuple[float, float]) -> Drawing:
-    """Three central slices of a map, brightness by density and colour by the local resolution (Å) between the limits; blue is fine, yellow coarse."""
+    """Three central slices of a map, brightness by density and colour by the local resolution (Å) between the limits; yellow is fine, blue coarse."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     drawing = new_drawing(9.4, 3.3, description="Central slices, coloured by local resolution")
-    scale = ScalarMappable(Normalize(*limits), colormaps["viridis"])
+    scale = ScalarMappable(Normalize(*limits), colormaps["viridis_r"])
     density, resolution = array_of(volume.voxels), array_of(local_resolution.voxels)
     low, high = grey_range(density)
     panels: list[Axes] = []

@@ -55,6 +55,8 @@ class AlignmentInputs:
 
 def align_map_files(job: Job, inputs: AlignmentInputs) -> dict[str, object]:
     """The motion in words and numbers; aligned.mrc, alignment.json and, with particles, particles.star are written."""
+    # Particles that cannot follow are told before the search, not after it.
+    followers = None if inputs.particles is None else posed(inputs.particles, beside=job.directory)
     reference = read_map(inputs.reference)
     volume, notice = on_grid_of(read_map(inputs.volume, voxel_size=inputs.voxel_size), reference)
     if notice:
@@ -72,8 +74,8 @@ def align_map_files(job: Job, inputs: AlignmentInputs) -> dict[str, object]:
         "meaning": "x_reference = rotation · x_map + shift, about the origin voxels, after a point inversion of the map if is_mirrored",
     }
     atomic_write_text(job.path(ALIGNMENT_NAME), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    if inputs.particles is not None:
-        particles, pose = posed(inputs.particles, beside=job.directory)
+    if followers is not None:
+        particles, pose = followers
         write_particles(particles.with_pose(followed(pose, found)), job.path(PARTICLES_NAME))
     return facts
 

@@ -22,6 +22,7 @@ class ComparisonFiles:
     second: Annotated[Path, "another map on the same grid, MRC", "B.MRC"]
     mask: Annotated[Path | None, "mask by which both are multiplied; its edge must be soft", "--in_mask"] = None
     align: Annotated[bool, "turn and move the second map onto the first before"] = False
+    directional: Annotated[bool, "also in cones of 20°: the best and the worst direction, and the sphericity"] = False
     pixel_size: Annotated[float | None, "voxel size of both maps, Å, instead of that of the headers"] = None
     json: Annotated[bool, "print JSON"] = False
 
@@ -49,6 +50,7 @@ def run(files: ComparisonFiles, settings: None, context: Context) -> None:  # no
         "resolution_0.143_angstrom": curve.resolution(at=0.143),
         "resolution_0.5_angstrom": curve.resolution(at=0.5),
         **facts,
+        **(in_directions(first, second, mask) if files.directional else {}),
         "frequency": curve.frequency.tolist(),
         "fsc": curve.correlation.tolist(),
     }
@@ -77,6 +79,22 @@ def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
     elif bool(((factor == low) | (factor == high)).all()) and low != high:
         warnings.warn(f"{printable(path)}: the mask has a hard edge, which raises the correlation", CryowalkWarning, stacklevel=2)
     return Volume(voxels=factor, voxel_size=mask.voxel_size, origin=mask.origin)
+
+
+def in_directions(first: "Volume", second: "Volume", mask: "Volume | None") -> dict[str, object]:
+    """The best and the worst direction (x, y, z) with their resolutions at 0.143, and the sphericity of the surface between them."""
+    from cryowalk.data import HalfMaps
+    from cryowalk.validation.directional_correlation import directional_shell_correlation
+
+    found = directional_shell_correlation(HalfMaps(first=first, second=second), mask=mask)
+    (worst, along), (best, across) = found.worst(), found.best()
+    return {
+        "worst_direction_angstrom": worst,
+        "worst_direction": along.tolist(),
+        "best_direction_angstrom": best,
+        "best_direction": across.tolist(),
+        "sphericity": found.sphericity(),
+    }
 
 
 def in_words(facts: dict[str, object]) -> str:
