@@ -96,13 +96,9 @@ def _planes(directory: Path, number: int) -> list[Any]:
     if not path.is_file():
         return []
     stack = MrcStackReader(path)
-    figure = phase_planes(stack.read(range(stack.count)), TITLES[: stack.count])
-    return [
-        Captioned(
-            figure=figure,
-            caption="Changes of the lens’s phase over the plane of frequencies, as single coefficients tell them and as fitted.",
-        )
-    ]
+    pairs = [range(first, min(first + 2, stack.count)) for first in range(0, stack.count, 2)]
+    caption = "Changes of the lens’s phase over the plane of frequencies, as single coefficients tell them and as fitted."
+    return [Captioned(figure=phase_planes(stack.read(pair), TITLES[pair.start : pair.stop]), caption=caption) for pair in pairs]
 
 
 def _micrographs(facts: dict[str, Any]) -> Any:

@@ -39,7 +39,7 @@ def defocus_changes(changes: Sequence[float], *, deviation: float | None = None)
         axes.axvspan(
             -deviation, deviation, color="#000000", alpha=0.12, label=f"± {deviation:.0f} Å: a single fit’s own uncertainty"
         )
-        axes.legend()
+        drawing.legend(loc="outside upper right")
     axes.set_xlabel("change of defocus (Å)")
     axes.set_ylabel("particles")
     return drawing
