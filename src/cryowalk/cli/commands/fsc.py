@@ -65,11 +65,10 @@ def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
     InputError
         If it is zero everywhere.
     """
-    from cryowalk.data import Volume
-    from cryowalk.io import read_map
+    from cryowalk.io import read_mask as read_factor
 
-    mask = read_map(path, voxel_size=voxel_size)
-    factor = mask.voxels * mask.voxel_size
+    mask = read_factor(path, voxel_size=voxel_size)
+    factor = mask.voxels
     low, high = float(factor.min()), float(factor.max())
     if high == low == 0:
         raise InputError("the mask is zero everywhere", file=path, fix="look at it: cryowalk inspect FILE")
@@ -78,7 +77,7 @@ def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
         warnings.warn(what, CryowalkWarning, stacklevel=2)
     elif bool(((factor == low) | (factor == high)).all()) and low != high:
         warnings.warn(f"{printable(path)}: the mask has a hard edge, which raises the correlation", CryowalkWarning, stacklevel=2)
-    return Volume(voxels=factor, voxel_size=mask.voxel_size, origin=mask.origin)
+    return mask
 
 
 def in_directions(first: "Volume", second: "Volume", mask: "Volume | None") -> dict[str, object]:
