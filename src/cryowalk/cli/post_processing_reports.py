@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 def write_mask_report(directory: Path, manifest: Manifest) -> Path:
     """The path of the report of a mask that was written into the job's directory."""
-    from cryowalk.cli.commands.mask import NAME
     from cryowalk.io import read_map, read_mask
     from cryowalk.view import Report, isosurface, write_report
     from cryowalk.view.post_processing import masked_slices
     from cryowalk.view.report import Captioned
     from cryowalk.workflow.job import REPORT_NAME
+    from cryowalk.workflow.post_processing_stages import ONLY_MASK_NAME
 
-    mask = read_mask(directory / NAME)
+    mask = read_mask(directory / ONLY_MASK_NAME)
     summary = f"The mask fills {100 * float(mask.voxels.mean()):.1f} % of the box."
     report = Report(title=f"cryowalk {manifest.command}", summary=summary, provenance=manifest.provenance())
     source = _input(manifest, "map")

@@ -29,6 +29,7 @@ from cryowalk.workflow.job import Job
 MAP_NAME, MASKED_NAME, MASK_NAME = "postprocess.mrc", "postprocess_masked.mrc", "postprocess_automask.mrc"
 TABLE_NAME, CURVE_NAME, SCORES_NAME = "postprocess.star", "postprocess_fsc.xml", "scores.json"
 DOUBTS_NAME = "doubts.json"
+ONLY_MASK_NAME = "mask.mrc"  # of a mask that is made alone
 TITLE = "cryowalk masked-corrected FSC"
 _OTHER_HALF = (
     ("half1", "half2"),

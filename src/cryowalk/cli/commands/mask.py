@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from cryowalk.validation.masks import AutomaticMask
 
 ENDINGS = (".mrc", ".map", ".ccp4")
-NAME = "mask.mrc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ def run(files: MaskFiles, settings: MaskSettings, context: Context) -> None:
         If both a radius and a structure are given.
     """
     from cryowalk.core.errors import UsageError
-    from cryowalk.workflow.post_processing_stages import make_mask_file
+    from cryowalk.workflow.post_processing_stages import ONLY_MASK_NAME, make_mask_file
 
     if files.radius is not None and files.atoms is not None:
         raise UsageError("both a radius and a structure were given", fix="give --radius or --atoms, not both")
@@ -50,9 +49,9 @@ def run(files: MaskFiles, settings: MaskSettings, context: Context) -> None:
         context.say(f"{files.output}: {in_words(found)}")
         return
     with context.job(files, settings) as job:
-        found = make_mask_file(files.map, job.path(NAME), settings, shape=shape, pixel_size=files.pixel_size)
+        found = make_mask_file(files.map, job.path(ONLY_MASK_NAME), settings, shape=shape, pixel_size=files.pixel_size)
         draw_again(job.directory, job.manifest)
-    context.say(f"{files.output / NAME}: {in_words(found)}")
+    context.say(f"{files.output / ONLY_MASK_NAME}: {in_words(found)}")
 
 
 def in_words(found: "AutomaticMask") -> str:
