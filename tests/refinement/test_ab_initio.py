@@ -17,7 +17,14 @@ from cryowalk.validation.alignment import align
 
 BOX, PIXEL = 24, 5.0
 SETTINGS = AbInitioSettings(
-    diameter=85.0, starts=1, iterations=30, first_batch=60, last_batch=240, starting_resolution=40.0, final_resolution=17.0, shift_range=5.0
+    diameter=85.0,
+    starts=1,
+    iterations=30,
+    first_batch=60,
+    last_batch=240,
+    starting_resolution=40.0,
+    final_resolution=17.0,
+    shift_range=5.0,
 )
 
 
@@ -43,7 +50,10 @@ def particles_of(volume, count=240, *, noise=0.7, seed=1):
     clean = to_real(slices * contrast_transfer(optics, defocus, size=(BOX, BOX)), width=BOX)
     pixels = clean / clean.std() + noise * torch.randn(clean.shape, generator=generator)
     return ParticleSet(
-        optics=(optics,), optics_index=torch.zeros(count, dtype=torch.long), images=ImageStack(pixels=pixels, pixel_size=PIXEL), defocus=defocus
+        optics=(optics,),
+        optics_index=torch.zeros(count, dtype=torch.long),
+        images=ImageStack(pixels=pixels, pixel_size=PIXEL),
+        defocus=defocus,
     )
 
 
@@ -88,13 +98,18 @@ def test_a_stopped_search_ends_as_if_it_had_not_been_stopped():
     memory = Memory(stop=9)
     with pytest.raises(KeyboardInterrupt):
         ab_initio(particles, settings, generator=torch.Generator().manual_seed(3), checkpoint=memory)
-    resumed = ab_initio(particles, settings, generator=torch.Generator().manual_seed(3), checkpoint=Memory(state=copied(memory.state)))
+    resumed = ab_initio(
+        particles, settings, generator=torch.Generator().manual_seed(3), checkpoint=Memory(state=copied(memory.state))
+    )
     assert resumed.starts == whole.starts
     for one, two in zip(whole.volumes, resumed.volumes, strict=True):
         assert torch.equal(one.voxels, two.voxels)
     with pytest.raises(StateConflict):
         ab_initio(
-            particles, replace(settings, iterations=7), generator=torch.Generator().manual_seed(3), checkpoint=Memory(state=memory.state)
+            particles,
+            replace(settings, iterations=7),
+            generator=torch.Generator().manual_seed(3),
+            checkpoint=Memory(state=memory.state),
         )
 
 

@@ -15,10 +15,12 @@ from cryowalk.geometry.so3_grid import healpix_directions, so3_grid
 from cryowalk.geometry.symmetry import symmetry_operators
 from cryowalk.numerics.interpolation import rotate_volume
 
-SMALL_BOX = 32  # voxels that axes are looked for on
+SMALL_BOX = 24  # voxels that axes are looked for on
 DIRECTIONS = 3  # HEALPix order: 768 directions, 7.3° apart
 FRAMES = 3  # order of the grid of frames, 7.5°
-REFINED = 6  # frames that are refined
+REFINED = 3  # frames that are refined
+APART = 0.4  # between these, as the norm of the matrices' difference: 16°
+MOST_LOOKED_AT = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +49,22 @@ def symmetry_frame(volume: Volume, symmetry: str) -> SymmetryFrame:
         # An axis a of the group stands at frameᵀ a in the map.
         nearest = (frames.mT @ axis @ directions.T).argmax(dim=1)
         total += correlation[angle][nearest]
-    best = [_climb(small, frames[i], operators.float()) for i in total.topk(REFINED).indices.tolist()]
+    best = [_climb(small, frames[i], operators.float()) for i in _apart(frames, total)]
     winner = max(best, key=lambda frame: frame.correlation)
     scale = small.voxel_size
     return SymmetryFrame(rotation=winner.rotation, centre=winner.centre * scale, correlation=winner.correlation)
+
+
+def _apart(frames: Float[Tensor, "n 3 3"], score: Float[Tensor, " n"]) -> list[int]:
+    """The best few frames that lie more than two grid steps from each other."""
+    found: list[int] = []
+    for place in torch.argsort(score, descending=True)[:MOST_LOOKED_AT].tolist():
+        near = [bool((frames[place] - frames[other]).norm() < APART) for other in found]
+        if not any(near):
+            found.append(place)
+        if len(found) == REFINED:
+            break
+    return found
 
 
 def turned_map(volume: Volume, rotation: Float[Tensor, "3 3"], centre: Float[Tensor, "3"]) -> Volume:
@@ -101,24 +115,43 @@ def _correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _climb(small: Volume, frame: Float[Tensor, "3 3"], operators: Float[Tensor, "g 3 3"]) -> SymmetryFrame:
-    """The frame refined together with its centre, by the correlation with the mean of the turned copies."""
+    """The frame refined together with its centre: the correlation with copies turned by generators of the group, climbed along its gradient."""
     from scipy.optimize import minimize
 
-    def placed(parameters: Tensor) -> tuple[Tensor, Tensor]:
+    chosen = generators(operators)
+
+    def seen(parameters: Tensor) -> Tensor:
         rotation = matrix_from_rotation_vector(parameters[:3]).float() @ frame
-        return rotation, parameters[3:].float()
+        return rotate_volume(small.voxels, rotation, -(rotation @ parameters[3:].float()))
 
-    def in_frame(parameters: Tensor) -> Tensor:
-        rotation, centre = placed(parameters)
-        return rotate_volume(small.voxels, rotation, -(rotation @ centre))
+    def loss(values: Any, /) -> tuple[float, Any]:
+        parameters = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        view = seen(parameters)
+        total = -sum((_correlation(view, rotate_volume(view, operator)) for operator in chosen), torch.zeros(())) / len(chosen)
+        total.backward()
+        return float(total.detach()), (torch.zeros(6) if parameters.grad is None else parameters.grad).double().numpy()
 
-    def loss(values: Any, /) -> float:
-        seen = in_frame(torch.as_tensor(values))
-        return -float(sum(_correlation(seen, rotate_volume(seen, operator)) for operator in operators)) / len(operators)
-
-    result = minimize(loss, torch.zeros(6).double().numpy(), method="Powell", options={"xtol": 1e-3, "ftol": 1e-4, "maxiter": 3})
+    start = [1e-3, 1e-3, 1e-3, 0.0, 0.0, 0.0]  # the rotation vector's matrix has no gradient at 0
+    result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 15})
     parameters = torch.as_tensor(result.x)
-    seen = in_frame(parameters)
-    least = min(float(_correlation(seen, rotate_volume(seen, operator))) for operator in operators)
-    rotation, centre = placed(parameters)
-    return SymmetryFrame(rotation=rotation, centre=centre, correlation=least)
+    view = seen(parameters)
+    least = min(float(_correlation(view, rotate_volume(view, operator))) for operator in operators)
+    rotation = matrix_from_rotation_vector(parameters[:3]).float() @ frame
+    return SymmetryFrame(rotation=rotation, centre=parameters[3:].float(), correlation=least)
+
+
+def generators(operators: Float[Tensor, "g 3 3"]) -> Float[Tensor, "few 3 3"]:
+    """A few of a group's operators (the identity not among them) whose products are all of it."""
+    chosen: list[Tensor] = []
+    made = [torch.eye(3).to(operators)]
+    for operator in operators:
+        if any((operator - known).abs().max() < 1e-4 for known in made):
+            continue
+        chosen.append(operator)
+        made.append(operator)
+        for first in made:  # the list grows while it is walked, until every product with a generator is in it
+            for second in chosen:
+                product = first @ second
+                if not any((product - known).abs().max() < 1e-4 for known in made):
+                    made.append(product)
+    return torch.stack(chosen)
