@@ -92,6 +92,19 @@ def test_the_gain_and_the_bias_that_are_told_are_true(image_pair, settings, tole
     assert float(shared[15]) < float(shared[2]) < 1.02
 
 
+@pytest.mark.parametrize(("size", "deviation"), [((30, 30, 30), 0.3), ((30, 30, 30), 1.0), ((80, 88), 0.3), ((80, 88), 1.0)])
+def test_in_many_pairs_no_shell_is_harmed(size, deviation):
+    for seed in range(4):
+        truth = lumps(size, count=40, seed=seed).float()
+        halves = tuple(half.float() for half in noisy(truth, deviation=deviation, seed=100 + seed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CryowalkWarning)  # some are so noisy that the halves agree nowhere
+            found = one([halves], DenoisingSettings(method="local"))
+        before, after = (fourier.shell_correlation(x, truth) for x in ((halves[0] + halves[1]) / 2, found.array))
+        assert float((after - before)[1:].min()) > -0.005
+        assert float((after - before)[1:].mean()) > -1e-3
+
+
 def test_a_harmful_denoiser_is_not_let_through(image_pair):
     truth, halves = image_pair
     generator = torch.Generator().manual_seed(9)

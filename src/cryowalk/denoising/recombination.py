@@ -18,7 +18,7 @@ from cryowalk.fourier.transform import to_fourier, to_real
 
 LEAST_FSC = 1e-3  # of a half: a weight below it would lose the shell
 _SECTORS = 16
-_SEEN = 3.0  # standard deviations by which the halves must agree before a gain is believed
+_SEEN = 4.0  # standard deviations by which the halves must agree before a gain is believed
 _TRUST = 2.0  # standard deviations by which a gain must exceed nothing
 _POOLED = 2  # shells on each side that a choice rests on
 _WEIGHTS = 21
@@ -86,7 +86,7 @@ def recombine(
 
     denoised[0] was made from halves[0] and must not know the noise of halves[1], and the other way round. In each shell the mixture (1 − w) A/|A| + w D/|D| takes the w
     in 0 … 1 whose estimated gain in correlation with the truth, less two standard deviations, is largest, and 0 where none is above nothing or the halves do not
-    agree beyond three; neighbouring shells choose together. The result is scaled by the regression of the truth on it (Wiener's weight where w is 0), never to zero.
+    agree beyond four; neighbouring shells choose together. The result is scaled by the regression of the truth on it (Wiener's weight where w is 0), never to zero.
     """
     size = require_size(halves[0], halves[0].ndim)
     first, second = (to_fourier(half, dimensions=len(size)) for half in halves)
@@ -175,7 +175,7 @@ def _choose(sums: _Products) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _is_seen(sums: _Products) -> Tensor:
-    """Whether the halves share more in a shell than three standard deviations of what its sectors say."""
+    """Whether the halves share more in a shell than four standard deviations of what its sectors say."""
     shared, others = sums.whole().at[0], sums.without_each().at
     count = len(others)
     error = torch.sqrt((count - 1) / count * ((others - others.mean(dim=0)) ** 2).sum(dim=0))
