@@ -20,8 +20,7 @@ from cryowalk.microscope.lens import antisymmetric_factor, contrast_transfer
 BOX, PIXEL = 48, 1.6
 
 
-@pytest.fixture(scope="session")
-def specimen() -> Volume:
+def random_specimen() -> Volume:
     """Random density within a ball of 0.28 of the box, falling with resolution."""
     generator = torch.Generator().manual_seed(11)
     axis = torch.arange(BOX, dtype=torch.float64) - BOX // 2
@@ -31,44 +30,60 @@ def specimen() -> Volume:
     return Volume(voxels=voxels.float(), voxel_size=PIXEL)
 
 
+def photographed(
+    specimen: Volume,
+    count: int,
+    generator: torch.Generator,
+    *,
+    aberrations: Aberrations,
+    noise: float,
+    micrographs: int = 6,
+) -> ParticleSet:
+    """Particles with true parameters: `noise` is the noise's deviation over the signal's."""
+    optics = Optics(pixel_size=PIXEL, aberrations=aberrations)
+    rotations = random_rotations(count, generator=generator)
+    shift = 2 * torch.randn(count, 2, generator=generator, dtype=torch.float64)
+    number = torch.arange(count) % micrographs
+    mean = (8000 + 1500 * torch.arange(micrographs, dtype=torch.float64))[number]
+    mean = mean + 200 * torch.randn(count, generator=generator, dtype=torch.float64)
+    defocus = Defocus(
+        major=mean + 150,
+        minor=mean - 150,
+        azimuth=(0.3 + 0.4 * number.double()) % math.pi,
+        phase_shift=torch.zeros(count, dtype=torch.float64),
+    )
+    size = (BOX, BOX)
+    spectra = slices_exactly(replace(specimen, voxels=specimen.voxels.double()), magnified(rotations, optics=optics))
+    kx, ky = frequency_grid(size, pixel_size=PIXEL, dtype=torch.float64)
+    known = magnified_reach(kx, ky, optics=optics, limit=0.5 / PIXEL) * magnified_area(optics)
+    spectra = (
+        spectra * known * contrast_transfer(optics, defocus, size=size) * antisymmetric_factor(optics, size=size, like=spectra)
+    )
+    images = to_real(spectra * shift_phases(size, shift, pixel_size=PIXEL), width=BOX)
+    images += noise * images.std() * torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    return ParticleSet(
+        optics=(optics,),
+        optics_index=torch.zeros(count, dtype=torch.long),
+        images=ImageStack(pixels=images.float(), pixel_size=PIXEL),
+        pose=Pose(lab_from_particle=rotations, shift=shift),
+        defocus=defocus,
+        half=torch.arange(count) % 2 + 1,
+        image_names=tuple(f"{i + 1:06d}@p.mrcs" for i in range(count)),
+        micrograph_names=tuple(f"m{int(i)}.mrc" for i in number),
+    )
+
+
+@pytest.fixture(scope="session")
+def specimen() -> Volume:
+    """A random specimen."""
+    return random_specimen()
+
+
 @pytest.fixture
 def photograph(specimen: Volume, generator: torch.Generator) -> Callable[..., ParticleSet]:
-    """Particles with true parameters: `noise` is the noise's deviation over the signal's."""
+    """`photographed` of the specimen."""
 
     def make(count: int, *, aberrations: Aberrations = Aberrations(), noise: float = 2.0, micrographs: int = 6) -> ParticleSet:  # noqa: B008
-        optics = Optics(pixel_size=PIXEL, aberrations=aberrations)
-        rotations = random_rotations(count, generator=generator)
-        shift = 2 * torch.randn(count, 2, generator=generator, dtype=torch.float64)
-        number = torch.arange(count) % micrographs
-        mean = (8000 + 1500 * torch.arange(micrographs, dtype=torch.float64))[number]
-        mean = mean + 200 * torch.randn(count, generator=generator, dtype=torch.float64)
-        defocus = Defocus(
-            major=mean + 150,
-            minor=mean - 150,
-            azimuth=(0.3 + 0.4 * number.double()) % math.pi,
-            phase_shift=torch.zeros(count, dtype=torch.float64),
-        )
-        size = (BOX, BOX)
-        spectra = slices_exactly(replace(specimen, voxels=specimen.voxels.double()), magnified(rotations, optics=optics))
-        kx, ky = frequency_grid(size, pixel_size=PIXEL, dtype=torch.float64)
-        known = magnified_reach(kx, ky, optics=optics, limit=0.5 / PIXEL) * magnified_area(optics)
-        spectra = (
-            spectra
-            * known
-            * contrast_transfer(optics, defocus, size=size)
-            * antisymmetric_factor(optics, size=size, like=spectra)
-        )
-        images = to_real(spectra * shift_phases(size, shift, pixel_size=PIXEL), width=BOX)
-        images += noise * images.std() * torch.randn(images.shape, generator=generator, dtype=torch.float64)
-        return ParticleSet(
-            optics=(optics,),
-            optics_index=torch.zeros(count, dtype=torch.long),
-            images=ImageStack(pixels=images.float(), pixel_size=PIXEL),
-            pose=Pose(lab_from_particle=rotations, shift=shift),
-            defocus=defocus,
-            half=torch.arange(count) % 2 + 1,
-            image_names=tuple(f"{i + 1:06d}@p.mrcs" for i in range(count)),
-            micrograph_names=tuple(f"m{int(i)}.mrc" for i in number),
-        )
+        return photographed(specimen, count, generator, aberrations=aberrations, noise=noise, micrographs=micrographs)
 
     return make
