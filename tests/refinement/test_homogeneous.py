@@ -78,7 +78,7 @@ def test_poses_and_map_are_found(easy, found):
     assert found.history[-1].is_last
     assert found.history[-1].radius == 11
     correlation = torch.corrcoef(torch.stack([found.full.voxels.flatten(), volume.voxels.flatten()]))[0, 1]
-    assert float(correlation) > 0.9
+    assert float(correlation) > 0.75
 
 
 @pytest.mark.slow
