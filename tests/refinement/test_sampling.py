@@ -69,6 +69,15 @@ def test_it_is_over_when_nothing_gains_and_nothing_moves(change, shell, is_last)
     assert after.radius == (47 if is_last else min(47, shell + 5))
 
 
+def test_it_is_over_too_when_nothing_keeps_an_orientation():
+    lost = Outlook(
+        shell=6, best_shell=6, angular_accuracy=0.5, shift_accuracy=9.0, angular_change=2.1, shift_change=12.0, change_before=2.1
+    )
+    assert SCHEDULE.following(SCHEDULE.first(), lost).is_last
+    assert not SCHEDULE.following(SCHEDULE.first(), replace(lost, change_before=math.inf)).is_last
+    assert not SCHEDULE.following(SCHEDULE.first(), replace(lost, shell=7)).is_last
+
+
 def test_places_are_looked_for_where_they_moved():
     plan = SCHEDULE.first()
     settled = SCHEDULE.following(plan, replace(BEGINNING, shift_change=0.5, shift_accuracy=0.4))

@@ -315,6 +315,7 @@ def _outlook(work: RefinementWork, before: RefinementState, after: RefinementSta
         shift_accuracy=along,
         angular_change=float(turned.median()),
         shift_change=float(moved.quantile(0.95)),
+        change_before=before.history[-1].angular_change if before.history else math.inf,
     )
 
 

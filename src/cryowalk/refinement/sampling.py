@@ -21,6 +21,7 @@ LEAST_GROWTH = 5  # shells beyond the resolution that the next iteration looks a
 GROWTH = 0.1  # of Nyquist, likewise
 PIXELS_OF_RANGE = 5
 STEADY = 1.0  # of the spacing: a median change of orientation below which nothing moves but the grid
+UNABATED = 0.9
 SHIFTS_PER_ACCURACY = 1.4  # step of places over their least standard deviation along one axis: their mean is taken, not the best
 FINEST_SHIFT = 0.1  # pixels
 
@@ -46,8 +47,8 @@ class Outlook:
     """What an iteration found that rules the next one.
 
     `shell` is the last shell before the halves' correlation falls below 0.143, `best_shell` the largest of all iterations before. The accuracies
-    are the least standard deviations about one axis (rad) and along one axis (Å); the changes are median angle (rad) and the distance (Å) that
-    nineteen of twenty particles stayed within.
+    are the least standard deviations about one axis (rad) and along one axis (Å); the changes are median angle (rad), now and in the iteration
+    before, and the distance (Å) that nineteen of twenty particles stayed within.
     """
 
     shell: int
@@ -56,6 +57,7 @@ class Outlook:
     shift_accuracy: float
     angular_change: float
     shift_change: float
+    change_before: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,8 @@ class Schedule:
         gains = outlook.shell > outlook.best_shell
         step = self._step(plan, outlook, gains=gains)
         is_finest = step > plan.step * 0.99
-        is_steady = outlook.angular_change < STEADY * plan.step
+        # Images that tell no orientation, as noise does, never keep one: then it is over when they change as much as before.
+        is_steady = outlook.angular_change < STEADY * plan.step or outlook.angular_change > UNABATED * outlook.change_before
         placed = self._placed(plan, outlook, step)
         if is_finest and not gains and is_steady:
             return self.closing(placed)
