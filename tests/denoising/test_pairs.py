@@ -105,6 +105,18 @@ def test_in_many_pairs_no_shell_is_harmed(size, deviation):
         assert float((after - before)[1:].mean()) > -1e-3
 
 
+@pytest.mark.parametrize("method", ["wiener", "local"])
+def test_shells_without_power_stay_empty(image_pair, method):
+    cut = torch.ones(49)
+    cut[30:] = 0
+    halves = tuple(fourier.apply_shell_weights(half - half.mean(), cut) for half in image_pair[1])
+    halves = tuple(half - half.mean() for half in halves)
+    found = one([halves], DenoisingSettings(method=method))
+    assert bool(torch.isfinite(found.array).all())
+    power = fourier.shell_average(fourier.to_fourier(found.array).abs().square(), size=tuple(found.array.shape))
+    assert float(power[31:].max()) < 1e-6 * float(power[1])
+
+
 def test_a_harmful_denoiser_is_not_let_through(image_pair):
     truth, halves = image_pair
     generator = torch.Generator().manual_seed(9)

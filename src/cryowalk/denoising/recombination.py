@@ -102,7 +102,13 @@ def recombine(
     scale = (
         _regression(sums.pooled(_POOLED).whole(), weight) * a_norm / _mixture_power(total, for_quiet, for_plain).clamp_min(tiny)
     )
-    mixed = quiet * _spread(for_quiet * scale, size, quiet) + plain * _spread(for_plain * scale, size, plain)
+    # A shell without power (the origin's, or beyond a cut) stays empty: its unit vectors do not exist.
+    parts = [
+        torch.where(power_of > 0, factor * scale, torch.zeros_like(scale))
+        for power_of, factor in ((total.dd[0], for_quiet), (total.aa[0], for_plain))
+    ]
+    parts[0][0] = parts[1][0] = 0.0
+    mixed = quiet * _spread(parts[0], size, quiet) + plain * _spread(parts[1], size, plain)
     signal = total.at[0]
     shared = scale * (for_quiet * total.dt[0] + for_plain * total.at[0])
     amplitude = torch.where(signal > 0, shared / signal.clamp_min(tiny), torch.zeros_like(signal))
