@@ -6,6 +6,7 @@ Start-up excluded: the time of the loop over images (ours), or the difference of
 RELION its start-up and finish plus that slope times the count. Ours makes both half maps, the full map and their correlation; RELION's makes one map.
 """
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from bench_projection import ours as project
 
 # box: our images, RELION's two counts, images projected at a time
 SIZES = {128: (20000, (500, 4000), 512), 256: (5000, (100, 1000), 192)}
+METHODS_UP_TO = 128  # pixels: least squares take 8 times the memory
 QUICK = {64: (600, (50, 400), 128)}
 
 
@@ -135,6 +137,28 @@ def accuracy(box: int, count: int, folder: Path) -> dict[str, float]:
     return {"least_fsc_to_0.8_nyquist": float(compare_maps(mine, truth).correlation[1 : reach + 1].min()), "scale": float(scale)}
 
 
+def methods(count: int, folder: Path) -> dict[str, float]:
+    """Seconds of whole reconstructions of the fewer images in this process by each method, and with the curvature of the Ewald sphere."""
+    from cryowalk.io.relion import read_particles
+    from cryowalk.reconstruction import ReconstructionSettings, reconstruct_with_full_map
+
+    with contextlib.chdir(folder):
+        source = read_particles(f"ours{count}.star")
+        choices: dict[str, dict[str, Any]] = {
+            "direct": {},
+            "wiener": {"method": "wiener"},
+            "directional": {"method": "wiener", "directional": True},
+            "least_squares": {"method": "least-squares"},
+            "ewald": {"ewald": "on"},
+        }
+        seconds = {}
+        for name, chosen in choices.items():
+            begin = time.perf_counter()
+            reconstruct_with_full_map(source, ReconstructionSettings(**chosen))
+            seconds[name] = time.perf_counter() - begin
+    return seconds
+
+
 def traffic(box: int) -> dict[str, float]:
     """Bytes an image moves: at the least (the image read, each coefficient's sums read and written once), and if no tap were cached."""
     coefficients = 3.14159 / 8 * box**2
@@ -177,6 +201,8 @@ def measure(
             str(count): result["cryowalk"]["peak_memory_bytes"],
         }
         result["accuracy"] = accuracy(box, count, folder)
+        if box <= METHODS_UP_TO:
+            result["seconds_by_method_of_the_fewer_images"] = methods(counts[0], folder)
         if peer:
             script = str(Path(__file__).with_name("peer_torch_fourier_slice.py"))
             result["torch_fourier_slice"] = last_json(

@@ -34,6 +34,7 @@ GUIDE_ORDER = (
     "extraction",
     "denoising",
     "reconstruction",
+    "ctf-refinement",
     "post-processing",
     "local-resolution",
     "map-and-model",

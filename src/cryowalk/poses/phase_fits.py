@@ -34,13 +34,13 @@ class EvenSums:
 
     def add(self, part: Evidence) -> None:
         """Add some images."""
-        sine, cosine = part.phase.sin(), part.phase.cos()
-        agreement, strength = part.agreement.double(), part.strength.double()
-        self.linear[0] += (agreement * sine).sum(dim=0)
-        self.linear[1] += (agreement * cosine).sum(dim=0)
-        self.quadratic[0] += (strength * sine**2).sum(dim=0)
-        self.quadratic[1] += (strength * sine * cosine).sum(dim=0)
-        self.quadratic[2] += (strength * cosine**2).sum(dim=0)
+        sine, cosine = part.phase.sin().float(), part.phase.cos().float()
+        agreement, strength = part.agreement, part.strength
+        self.linear[0] += (agreement * sine).sum(dim=0).double()
+        self.linear[1] += (agreement * cosine).sum(dim=0).double()
+        self.quadratic[0] += (strength * sine**2).sum(dim=0).double()
+        self.quadratic[1] += (strength * sine * cosine).sum(dim=0).double()
+        self.quadratic[2] += (strength * cosine**2).sum(dim=0).double()
 
     def likelihood(self, phase: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The value of b · t − ½ t · A t at each coefficient, less that at ε = 0."""
@@ -83,11 +83,11 @@ class OddSums:
 
     def add(self, part: Evidence) -> None:
         """Add some images."""
-        weight = part.phase.sin().float() * part.amplitude * part.inverse_noise
-        product = part.data * part.prediction.conj() * weight
+        sine = part.phase.sin().float()
+        product = part.data * part.prediction.conj() * (sine * part.amplitude * part.inverse_noise)
         self.real.add_(product.real.double().sum(dim=0))
         self.imaginary.add_(product.imag.double().sum(dim=0))
-        self.power.add_((part.phase.sin().square() * part.strength).double().sum(dim=0))
+        self.power.add_((sine.square() * part.strength).sum(dim=0).double())
 
     def likelihood(self, phase: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """Re(S e^(−iρ)) less its value at ρ = 0."""
