@@ -37,6 +37,7 @@ ROOMS = {
     "poses": ("U22",), "reconstruction": ("U21",), "validation": ("U24",), "heterogeneity": ("U25",), "tomography": ("U28",),
 }  # fmt: skip
 COMMANDS = {
+    "classification": "class2d",
     "poses": "ctf_refine",
     "ctf_estimation": "ctf",
     "denoising": "denoise",

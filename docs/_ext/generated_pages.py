@@ -32,6 +32,7 @@ GUIDE_ORDER = (
     "ctf-estimation",
     "picking",
     "extraction",
+    "classification",
     "denoising",
     "reconstruction",
     "ctf-refinement",
