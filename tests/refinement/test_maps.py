@@ -207,3 +207,17 @@ def test_agreement_ends_where_maps_do(generator):
     assert bool((found.masked[2:5] > 0.5).all())
     assert bool((found.masked[6:] == 0).all())
     assert bool((found.whole[6:] == 0).all())
+
+
+def test_a_tight_mask_feigns_no_agreement(generator):
+    from cryowalk.refinement.regularisation import agreement
+
+    noise = HalfMaps(first=noise_map(generator, 32), second=noise_map(generator, 32))
+    tight = torch.zeros(32, 32, 32)
+    tight[14:19, 13:18, 15:20] = 1.0
+    mean = Volume(voxels=noise.first.voxels + 1.5, voxel_size=3.1), Volume(voxels=noise.second.voxels + 1.5, voxel_size=3.1)
+    halves = HalfMaps(first=mean[0], second=mean[1])  # a shared constant, which the mask spreads over many shells
+    plain = agreement(halves, tight, radius=15)
+    corrected = agreement(halves, tight, radius=15, generator=generator)
+    assert float(plain.masked[5:15].mean()) > 0.3
+    assert float(corrected.masked[5:15].mean()) < 0.5 * float(plain.masked[5:15].mean())

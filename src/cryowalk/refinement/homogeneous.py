@@ -253,7 +253,8 @@ def _advanced(
     names = ("max_probability", "log_evidence", "angular_width", "shift_width", "significant")
     facts = PoseFacts(scale=scale, **{name: column(name) for name in names})
     unfiltered = HalfMaps(first=results[0].sums.volume(0), second=results[1].sums.volume(0))
-    agreed = agreement(unfiltered, work.mask, radius=state.plan.radius)
+    phases = seeded(work.seed + state.iteration) if work.is_mask_given else None
+    agreed = agreement(unfiltered, work.mask, radius=state.plan.radius, generator=phases)
     after = replace(
         state,
         iteration=state.iteration + 1,

@@ -29,6 +29,7 @@ class RefinementWork:
     groups: Int[Tensor, " n"]
     start: Volume
     mask: Float[Tensor, "z y x"]
+    is_mask_given: bool
     schedule: Schedule
     seed: int
     fingerprint: str
@@ -75,6 +76,7 @@ def planned(
         groups=scale_groups(usable.particles),
         start=start,
         mask=weight,
+        is_mask_given=mask is not None,
         schedule=schedule,
         seed=int(torch.randint(2**31, (), generator=generator)),
         fingerprint=_fingerprint(usable.particles, start, weight, settings),

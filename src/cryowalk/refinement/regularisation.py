@@ -16,6 +16,7 @@ from cryowalk.data import HalfMaps, Volume
 from cryowalk.fourier.filters import apply_shell_weights
 from cryowalk.fourier.shells import shell_correlation, snr_from_fsc
 from cryowalk.numerics.masks import soft_sphere
+from cryowalk.validation.phase_randomisation import masked_correlation
 
 LEAST_FSC, LARGEST_FSC = 1e-3, 0.999
 EDGE = 5.0  # pixels of the soft edge of the spherical mask
@@ -63,12 +64,21 @@ class Agreement:
     masked: Float[Tensor, " shells"]
 
 
-def agreement(halves: HalfMaps, mask: Float[Tensor, "z y x"], *, radius: int) -> Agreement:
-    """How two half maps that are known to the shell `radius` agree, with and without the mask; 0 beyond, where a mask would only spread what it cuts."""
+def agreement(
+    halves: HalfMaps, mask: Float[Tensor, "z y x"], *, radius: int, generator: torch.Generator | None = None
+) -> Agreement:
+    """How two half maps that are known to the shell `radius` agree, with and without the mask; 0 beyond, where a mask would only spread what it cuts.
+
+    A generator asks for the correction of what a tight mask adds by itself, measured with random phases; a wide soft sphere adds nothing to speak of.
+    """
     first, second = halves.first.voxels, halves.second.voxels
     whole = shell_correlation(first, second)
     is_known = torch.arange(len(whole), device=whole.device) <= radius
-    masked = shell_correlation(first * mask.to(first), second * mask.to(second))
+    if generator is None:
+        masked = shell_correlation(first * mask.to(first), second * mask.to(second))
+    else:
+        weight = Volume(voxels=mask.to(first), voxel_size=halves.first.voxel_size)
+        masked = masked_correlation(halves, weight, generator=generator).corrected.correlation
     return Agreement(whole=whole * is_known, masked=masked * is_known)
 
 
