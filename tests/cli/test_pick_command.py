@@ -1,6 +1,7 @@
 """`cryowalk pick` as a user meets it: tables with the names that others script against, skipping, failures, templates, image files."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +129,46 @@ def test_what_cannot_be_meant_is_refused(inside, words, code):
 
 def test_a_diameter_is_asked_for(inside):
     assert exit_code(["pick", "--i", "micrographs.star", "--o", "Pick", *QUIET]) == 2
+
+
+NETWORK = Path(__file__).parents[1] / "picking/network.state"
+
+
+def test_a_network_is_trained_kept_and_used_again(inside):
+    folder, _ = inside
+    network = ("--method", "network", "--threshold", "2")
+    assert pick("--i", "micrographs.star", "--o", "First", *network, "--training-steps", "2") == 0
+    assert (folder / "First/network.state").is_file()
+    assert pick("--i", "micrographs.star", "--o", "Again", *network, "--network", "First/network.state") == 0
+    assert (folder / "Again/network.state").read_bytes() == (folder / "First/network.state").read_bytes()
+    assert (folder / "Again/coordinates.star").read_bytes() == (folder / "First/coordinates.star").read_bytes()
+
+
+def test_a_trained_network_finds_what_it_never_saw_and_learns_from_picks(inside):
+    folder, truths = inside
+    words = ("--i", "micrographs.star", "--method", "network", "--network", str(NETWORK))
+    assert pick(*words, "--o", "Net") == 0
+    for name, truth in truths.items():
+        assert f1(folder / "Net", name, truth) > 0.85
+    (folder / "a.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in [*truths["a"].tolist(), (9999, 3)]))
+    assert pick(*words, "--o", "Adapted", "--picks", "a.csv", "--adapting-steps", "2") == 0
+    assert (folder / "Adapted/network.state").read_bytes() != NETWORK.read_bytes()
+    for name, truth in truths.items():
+        assert f1(folder / "Adapted", name, truth) > 0.8
+    assert "1 picks lie outside" in (folder / "Adapted/run.log").read_text()
+
+
+def test_what_the_network_cannot_use_is_refused(inside):
+    folder, _ = inside
+    words = ("--i", "micrographs.star", "--method", "network", "--network")
+    (folder / "cut.state").write_bytes(NETWORK.read_bytes()[:-100])
+    (folder / "few.csv").write_text("x,y\n100,100\n")
+    (folder / "a.csv").write_text("x,y\n9999,100\n")
+    assert pick(*words, "cut.state", "--o", "p1") == 3
+    assert pick(*words, "micrographs.star", "--o", "p2") == 3
+    assert pick(*words, str(NETWORK), "--o", "p3", "--picks", "few.csv") == 3  # named after no micrograph
+    assert pick(*words, str(NETWORK), "--o", "p4", "--picks", "a.csv") == 3  # outside
+    (folder / "a.csv").write_text("x,y\n100,100\n120,100\n")
+    assert pick(*words, str(NETWORK), "--o", "p5", "--picks", "a.csv") == 3  # too few
+    assert pick("--i", "micrographs.star", "--network", str(NETWORK), "--o", "p6") == 2  # --method log has no network
+    assert pick("--i", "micrographs.star", "--picks", "a.csv", "--o", "p7") == 2

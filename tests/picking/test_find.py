@@ -309,7 +309,7 @@ def test_the_odds_from_which_a_peak_is_a_particle():
     from cryowalk.picking.threshold import FAINTEST, odds_threshold
 
     source = torch.Generator().manual_seed(4)
-    noise, particles = -3.4 + 0.1 * torch.randn(300, generator=source), 4 + torch.randn(100, generator=source)
+    noise, particles = -3.6 + 0.1 * torch.randn(300, generator=source), 4 + torch.randn(100, generator=source)
     assert FAINTEST < odds_threshold(torch.cat([noise, particles])) < 2
     unsure = torch.cat([noise - 2, -1 + 0.3 * torch.randn(200, generator=source)])
     assert odds_threshold(unsure) < -1.5  # particles that the network is not sure of are one group above the floor

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _LOWER = 0.75  # of the middle between the two groups: a particle too many costs less than one lost
-FAINTEST = -3.75  # log-odds of the network, one in forty, below which a peak is not looked at
+FAINTEST = -4.0  # log-odds of the network, one in fifty, below which a peak is not looked at
 _LIKELY = -2.5  # mean log-odds of a group of peaks that are particles rather than noise
 _TWO_GROUPS = 0.65  # share of the variance that the parting explains; 2/π for a normal distribution that is one group
 
@@ -34,7 +34,7 @@ def automatic_threshold(heights: Float[Tensor, " n"]) -> float:
 def odds_threshold(odds: Float[Tensor, " n"]) -> float:
     """The log-odds from which peaks of a network's map are taken for particles.
 
-    A network that has seen simulations alone is less sure of real particles than it should be, by as much as data differ. So the peaks above odds of one in forty are parted
+    A network that has seen simulations alone is less sure of real particles than it should be, by as much as data differ. So the peaks above odds of one in fifty are parted
     in two groups as other scores are (`automatic_threshold`), or kept as one; where what is kept is unlikely on the mean, only peaks of even odds are particles.
     """
     seen = odds[odds > FAINTEST]
