@@ -10,10 +10,12 @@ from cryowalk.core.errors import InputError, StateConflict, Stopped
 from cryowalk.core.execution import SilentProgress
 from cryowalk.data import Pose
 from cryowalk.data.optics import Aberrations
+from cryowalk.fourier.nufft import slices_exactly
+from cryowalk.microscope.aberrations import magnified
 from cryowalk.microscope.lens import contrast_transfer
 from cryowalk.poses import CtfRefinementSettings, refine_aberrations, refine_ctf, refine_magnification
-from cryowalk.poses.evidence import band_of
-from cryowalk.poses.magnification import translated_defocus
+from cryowalk.poses.evidence import Calibration, References, band_of, evidence
+from cryowalk.poses.magnification import _slopes, moment_references, translated_defocus
 from cryowalk.poses.phase_fits import EvenSums, OddSums, fit_phase
 
 TILT = CtfRefinementSettings(defocus="off", beam_tilt=True)
@@ -156,3 +158,26 @@ class StopsAt(SilentProgress):
 def test_without_spherical_aberration_there_is_no_beam_tilt(photograph, specimen):
     with pytest.raises(InputError, match="Cs of 0"):
         refine_aberrations(without(photograph(8), spherical_aberration_mm=0.0), [specimen], TILT)
+
+
+def test_slopes_are_the_slices_derivatives(photograph, specimen):
+    """∂p/∂κ by the moments of the map equals the difference of exact slices through stretched frequencies."""
+    particles, settings = photograph(3), CtfRefinementSettings()
+    references, band = References.of([specimen]), band_of(particles, settings)
+    ones = Calibration(scale=torch.ones(1, band.shells), inverse_noise=torch.ones(1, band.shells))
+    (part,) = evidence(particles, references, band, settings=settings, calibration=ones)
+    slopes = _slopes(particles, moment_references([specimen]), part, band=band, scale=ones.scale)
+    step, exact = 1e-4, replace(specimen, voxels=specimen.voxels.double())
+    inside = torch.sqrt(band.kx**2 + band.ky**2) < 0.45 / 1.6
+    for i in range(2):
+        for j in range(2):
+            sides = []
+            for sign in (1, -1):
+                change = torch.eye(2, dtype=torch.float64)
+                change[i, j] += sign * step
+                optics = replace(particles.optics[0], aberrations=Aberrations(magnification=tuple(change.reshape(-1).tolist())))
+                spectra = slices_exactly(exact, magnified(particles.pose.lab_from_particle, optics=optics))
+                sides.append(band.disk.gather(spectra, count=band.last)[:, band.first :])
+            measured = ((sides[0] - sides[1]) / (2 * step))[:, inside]
+            expected = (slopes[i] * (band.kx if j == 0 else band.ky))[:, inside]
+            assert (measured - expected).norm() < 0.02 * measured.norm()
