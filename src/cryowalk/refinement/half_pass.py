@@ -85,14 +85,21 @@ def random_turn(step: float, generator: torch.Generator) -> Float[Tensor, "3 3"]
 
 
 def pass_over(task: HalfTask, *, generator: torch.Generator, progress: Progress) -> HalfResult:
-    """The result of one half's expectation step."""
-    schedule = task.schedule
+    """The result of one half's expectation step, on the device that the images come on."""
+    schedule, plan = task.schedule, task.plan
+    device = _device(task.particles)
     sums = VolumeSums(
-        1, box=schedule.box, pixel_size=schedule.pixel_size, radius=task.plan.radius, symmetry=schedule.settings.symmetry
+        1,
+        box=schedule.box,
+        pixel_size=schedule.pixel_size,
+        radius=plan.radius,
+        symmetry=schedule.settings.symmetry,
+        device=device,
     )
+    reference = Volume(voxels=task.reference.voxels.to(device), voxel_size=task.reference.voxel_size)
     found = expectation(
         task.particles,
-        VolumeReferences.of([task.reference], radius=task.plan.radius),
+        VolumeReferences.of([reference], radius=plan.radius),
         NoiseModel(power=task.noise),
         task.search(),
         orientations=task.orientations(generator),
@@ -100,13 +107,19 @@ def pass_over(task: HalfTask, *, generator: torch.Generator, progress: Progress)
         scale=task.scale,
         progress=progress,
     )
-    return HalfResult(columns=columns_of(found), sums=sums, noise=found.residual.noise_model().power)
+    for part in sums.parts:
+        part.move_to("cpu")  # sums of a resumed half come from a file: both halves' meet there
+    return HalfResult(columns=columns_of(found), sums=sums, noise=found.residual.noise_model().power.cpu())
+
+
+def _device(particles: ParticleSet) -> torch.device:
+    return torch.device("cpu") if particles.images is None else particles.images.read([0]).device
 
 
 def columns_of(found: Assignments) -> dict[str, Tensor]:
     """The columns of the particles that a refinement keeps."""
-    columns = {name: getattr(found, name) for name in COLUMNS[2:]}
-    return {"rotations": found.pose.lab_from_particle.double(), "shifts": found.pose.shift.double(), **columns}
+    columns = {name: getattr(found, name).cpu() for name in COLUMNS[2:]}
+    return {"rotations": found.pose.lab_from_particle.cpu().double(), "shifts": found.pose.shift.cpu().double(), **columns}
 
 
 def placed(members: tuple[Int[Tensor, " _"], ...], results: tuple[HalfResult, ...], name: str, *, count: int) -> Tensor:

@@ -252,7 +252,7 @@ def _advanced(
         scale = fitted_scale(work.groups, column("scale_numerator"), column("scale_denominator"), current=scale)
     names = ("max_probability", "log_evidence", "angular_width", "shift_width", "significant")
     facts = PoseFacts(scale=scale, **{name: column(name) for name in names})
-    unfiltered = HalfMaps(first=results[0].sums.volume(0), second=results[1].sums.volume(0))
+    unfiltered = HalfMaps(first=results[0].sums.volume(), second=results[1].sums.volume())
     phases = seeded(work.seed + state.iteration) if work.is_mask_given else None
     agreed = agreement(unfiltered, work.mask, radius=state.plan.radius, generator=phases)
     after = replace(
@@ -261,7 +261,7 @@ def _advanced(
         references=_references(work, results, agreed),
         unfiltered=unfiltered,
         noise=torch.stack([result.noise for result in results]),
-        weight=torch.stack([result.sums.weight(0) for result in results]),
+        weight=torch.stack([result.sums.weight() for result in results]),
         pose=pose,
         facts=facts,
         correlation=agreed.masked,
@@ -281,7 +281,7 @@ def _advanced(
 
 def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], agreed: Agreement) -> HalfMaps:
     """Both halves' regularised maps, their low resolution joined, their solvent flattened."""
-    maps = [result.sums.volume(0, precision=inverse_prior(agreed.masked, result.sums.weight(0))) for result in results]
+    maps = [result.sums.volume(precision=inverse_prior(agreed.masked, result.sums.weight())) for result in results]
     halves = HalfMaps(first=maps[0], second=maps[1])
     if work.settings.regularisation == "non-uniform":
         coarsest = work.schedule.shell_of(work.settings.starting_resolution)
@@ -294,10 +294,10 @@ def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], ag
 
 def _full(results: tuple[HalfResult, HalfResult], agreed: Agreement) -> Volume:
     """The regularised map of both halves' sums: the weights are twice as large, and so is the signal-to-noise ratio."""
-    prior = inverse_prior(agreed.masked, (results[0].sums.weight(0) + results[1].sums.weight(0)) / 2)
+    prior = inverse_prior(agreed.masked, (results[0].sums.weight() + results[1].sums.weight()) / 2)
     both = results[0].sums
     both.merge(results[1].sums)
-    return both.volume(0, precision=prior)
+    return both.volume(precision=prior)
 
 
 def _spread(shift: Float[Tensor, "n 2"], schedule: Schedule) -> float:
