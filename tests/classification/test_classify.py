@@ -172,6 +172,18 @@ def test_ranking_puts_a_class_of_noise_last(found, few_views):
     assert 2 not in worse.chosen(least=0.5).tolist()
 
 
+def test_halves_that_agree_on_nothing_are_no_resolution(found):
+    """A class without evidence is the mean over all poses: two halves of it are alike, and it is worth nothing."""
+    ratio = found.model.ratio.clone()
+    ratio[1] = 0.5
+    halves = found.halves.clone()
+    halves[1, 1] = halves[0, 1]
+    ranking = rank_classes(replace(found, model=replace(found.model, ratio=ratio), halves=halves))
+    assert ranking.resolution[1] == pytest.approx(48 * PIXEL_SIZE)
+    assert int(ranking.order()[-1]) == 1
+    assert torch.allclose(ranking.score[[0, 2, 3]], rank_classes(found).score[[0, 2, 3]], atol=0.05)
+
+
 def test_ranking_of_an_unfinished_classification_is_refused(found):
     with pytest.raises(InputError, match="halves"):
         rank_classes(replace(found, halves=None))

@@ -116,7 +116,8 @@ def bispectra(found: SteerableComponents) -> Float[Tensor, "n features"]:
         parts.append(product)
     features = torch.cat(parts, dim=1)
     both = torch.cat([features.real, features.imag], dim=1)
-    return both / both.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    rows: Tensor = both / both.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return rows
 
 
 def relative_turns(

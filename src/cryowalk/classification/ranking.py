@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryowalk.classification.model import finest_shell
 from cryowalk.classification.result import Classification
 from cryowalk.core.errors import InputError
 from cryowalk.fourier.disk import half_disk
@@ -75,9 +76,12 @@ def rank_classes(found: Classification) -> ClassRanking:
         [shell_correlation(first, second, dimensions=2) for first, second in zip(halves[0], halves[1], strict=True)]
     ).double()
     reach = found.history[-1].radius
+    # A class that the data say nothing of is an average over all poses: its halves agree, on nothing.
+    says_something = finest_shell(model.ratio.cpu()) > 0
+    correlation = torch.where(says_something[:, None], correlation, torch.zeros_like(correlation))
     rotation, shift = accuracies(model.images.cpu() * mask, found.evidence.cpu(), counts, pixel_size=pixel_size, reach=reach)
     is_empty = counts < 1
-    resolution = box * pixel_size / reaching_shell(correlation).clamp_min(1)
+    resolution = box * pixel_size / reaching_shell(correlation).clamp(1, reach)
     agreement = correlation[:, 1 : reach + 1].mean(dim=1).clamp(0, 1)
     edge = edge_power(model.images.cpu(), diameter=found.diameter, pixel_size=pixel_size)
     ratio = model.ratio.cpu()[:, 1 : reach + 1].double().mean(dim=1)
