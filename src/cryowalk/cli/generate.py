@@ -116,7 +116,9 @@ def spread_lists(command: Command, words: list[str]) -> list[str]:
 
 
 def _matching(word: str) -> list[str]:
-    """The files that a pattern means, sorted; a word without wild cards, or one that is a file's name, means itself."""
+    """The files that a word means: those of a pattern, sorted, or of names with commas between; one that is a file's name means itself."""
+    if "," in word and not Path(word).exists():
+        return [path for part in word.split(",") if part for path in _matching(part)]
     if not any(sign in word for sign in "*?[") or Path(word).exists():
         return [word]
     found = sorted(glob(word))  # noqa: PTH207  the pattern may be absolute or relative

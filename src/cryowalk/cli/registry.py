@@ -64,6 +64,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("postprocess",), summary="Mask, sharpen and measure two half maps.", module="postprocess", panel=_WALK),
     Entry(words=("abinitio",), summary="Find maps from particle images alone.", module="abinitio", panel=_WALK),
     Entry(words=("refine",), summary="Refine poses and a map in independent halves.", module="refine", panel=_WALK),
+    Entry(words=("class3d",), summary="Sort particles into several maps.", module="class3d", panel=_WALK),
     Entry(
         words=("local-resolution",),
         summary="Measure the resolution at each place of a map.",

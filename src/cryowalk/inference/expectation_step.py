@@ -16,6 +16,7 @@ from cryowalk.data import ParticleSet
 from cryowalk.fourier.disk import half_disk
 from cryowalk.inference.assignments import Assignments, Sums, joined, reordered
 from cryowalk.inference.descent import Batch, Search, posteriors
+from cryowalk.inference.model_orientations import ModelOrientations
 from cryowalk.inference.noise import NoiseModel
 from cryowalk.inference.orientations import GlobalOrientations, LocalOrientations
 from cryowalk.inference.references import References
@@ -33,7 +34,7 @@ def expectation(  # noqa: PLR0913  what is compared with what, how, and what bec
     noise: NoiseModel,
     search: SearchSettings,
     *,
-    orientations: GlobalOrientations | LocalOrientations,
+    orientations: GlobalOrientations | LocalOrientations | ModelOrientations,
     sums: Sums | None = None,
     scale: Float[Tensor, " n"] | None = None,
     use_ctf: bool = True,
