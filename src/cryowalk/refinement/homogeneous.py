@@ -47,7 +47,7 @@ from cryowalk.refinement.regularisation import (
 from cryowalk.refinement.sampling import Outlook, SamplingPlan, Schedule
 from cryowalk.refinement.scale import fitted_scale
 from cryowalk.refinement.settings import RefinementSettings
-from cryowalk.refinement.state import IterationRecord, PoseFacts, RefinementState, packed, unpacked
+from cryowalk.refinement.state import IterationRecord, PoseFacts, RefinementState, packed, told, unpacked
 from cryowalk.validation.shell_correlation import ShellCorrelation
 
 DEFAULT = RefinementSettings()
@@ -273,7 +273,7 @@ def _advanced(
     )
     outlook = _outlook(work, state, after)
     record = _record(work, after, state.plan, outlook)
-    _tell(record, progress)
+    progress.note(told(record))
     full = _full(results, agreed) if state.plan.is_last else None
     best = max(state.best_shell, outlook.shell)
     return replace(
@@ -369,14 +369,6 @@ def _curve(work: RefinementWork, fsc: Float[Tensor, " shells"]) -> ShellCorrelat
     schedule = work.schedule
     frequency = torch.arange(len(fsc), dtype=fsc.dtype) / (schedule.box * schedule.pixel_size)
     return ShellCorrelation(frequency=frequency, correlation=fsc)
-
-
-def _tell(record: IterationRecord, progress: Progress) -> None:
-    progress.note(
-        f"iteration {record.iteration}: {record.resolution:.2f} Å inside the mask, {record.unmasked_resolution:.2f} Å without; "
-        f"orientations changed by {math.degrees(record.angular_change):.2g}° (step {math.degrees(record.step):.2g}°, "
-        f"accuracy {math.degrees(record.angular_accuracy):.2g}°), places by up to {record.shift_change:.2g} Å"
-    )
 
 
 def finished(work: RefinementWork, state: RefinementState | None) -> Refinement:

@@ -1,5 +1,6 @@
 """What a refinement knows between iterations, and what it tells of each one; kept whole in checkpoints."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -76,6 +77,15 @@ class RefinementState:
     shift_deviation: float
     best_shell: int
     history: tuple[IterationRecord, ...] = ()
+
+
+def told(record: IterationRecord) -> str:
+    """One line on an iteration."""
+    return (
+        f"iteration {record.iteration}: {record.resolution:.2f} Å inside the mask, {record.unmasked_resolution:.2f} Å without; "
+        f"orientations changed by {math.degrees(record.angular_change):.2g}° (step {math.degrees(record.step):.2g}°, "
+        f"accuracy {math.degrees(record.angular_accuracy):.2g}°), places by up to {record.shift_change:.2g} Å"
+    )
 
 
 def packed(state: RefinementState) -> dict[str, Any]:
