@@ -1,10 +1,10 @@
 """Aligned sums of a movie: plain, weighted by dose, and of odd and even frames.
 
-A frame's weight is the one before times q(k) = exp(−d / 2N_c(k)), d the dose of a frame: taken from the last frame to the first, the weighted sum is
-S ← q S + F_f (Horner's rule), exact at every frequency and one product a frame.
+A frame is read between its pixels once, and added to all sums on the way; `dose` tells why a few sums hold the one that is weighted by dose.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +14,14 @@ from torch import Tensor
 from cryowalk.core.errors import UsageError
 from cryowalk.core.execution import ImageSource, Progress, SilentProgress
 from cryowalk.data.motion import Motion
-from cryowalk.fourier.grids import frequency_grid, frequency_radius
+from cryowalk.fourier.grids import frequency_grid
 from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
-from cryowalk.microscope.damage import exposure_filter
+from cryowalk.motion.dose import dose_factors, weighted_sum
 from cryowalk.motion.settings import AlignmentSettings
-from cryowalk.numerics.warping import Interpolation, warp
+from cryowalk.numerics.warping import Interpolation, add_warped
 
 _LEAST_TRANSFER = 0.3  # of the interpolation, below which it is not divided out
+_AT_A_TIME = 4  # frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,14 @@ def correct_motion(
     *,
     pixel_size: float,
     voltage_kv: float = 300.0,
+    left_out: Sequence[int] = (),
     progress: Progress | None = None,
 ) -> CorrectedSums:
-    """The sums of the frames, each read where the specimen has moved to; frames are read once, from the last to the first.
+    """The sums of the frames, each read where the specimen has moved to; frames are read once, some at a time.
 
     What interpolation takes from high frequencies on average is given back to all sums. Dose weights exp(−N/2N_c(k)), N the dose at the frame's end,
-    are renormalised by √Σw², so that noise stays as white as it was; a dose before the movie is common to all frames and cancels.
+    are renormalised by √Σw², so that noise stays as white as it was; a dose before the movie is common to all frames and cancels. Frames that are `left_out`
+    (counted from 0) are in no sum, and their dose counts for those after them.
 
     Raises
     ------
@@ -76,27 +79,30 @@ def correct_motion(
     count, size = frames.count, frames.image_shape
     if motion.global_displacement.shape[0] != count:
         raise UsageError(f"the motion has {motion.global_displacement.shape[0]} frames, the movie {count}")
-    decay = _decay(settings, size, pixel_size=pixel_size, voltage_kv=voltage_kv)
-    loss: Tensor | None = None
-    halves: list[Tensor | None] = [None, None]
-    spectrum: Tensor | None = None
-    for index in reversed(range(count)):
-        frame = frames.read([index])[0].float()
-        moved = warp(frame, pixel_coefficients(motion, index, pixel_size), interpolation=settings.interpolation)
-        half = halves[index % 2]
-        halves[index % 2] = moved if half is None else half.add_(moved)
-        if decay is not None:
-            loss = torch.exp(-decay).to(moved) if loss is None else loss
-            part = filtering_half_spectrum(moved)
-            spectrum = part if spectrum is None else spectrum.mul_(loss).add_(part)
-        progress.advance()
-    first, second = (torch.zeros_like(moved) if half is None else half for half in halves)
-    transfer = interpolation_transfer(size, settings.interpolation).to(moved)
-    weighted = None
-    if spectrum is not None and decay is not None:
-        spectrum.div_(transfer).div_(_norm(decay, frames=count).to(moved))
-        weighted = filtered_image(spectrum, width=size[1])
-    return CorrectedSums(halves=(first, second), transfer=transfer, weighted=weighted)
+    kept = [index for index in range(count) if index not in left_out]
+    dose = dose_for_weighting(settings)
+    weights = None
+    factors = torch.zeros(2, len(kept), dtype=torch.float64)
+    for place, index in enumerate(kept):
+        factors[index % 2, place] = 1
+    if dose is not None:
+        reached = dose * (torch.tensor(kept, dtype=torch.float64) + 1)
+        weights = dose_factors(reached, pixel_size=pixel_size, voltage_kv=voltage_kv)
+        factors = torch.cat([factors, weights.frames])
+    sums: Tensor | None = None
+    for start in range(0, len(kept), _AT_A_TIME):
+        some = kept[start : start + _AT_A_TIME]
+        images = frames.read(some)
+        images = images if images.is_floating_point() else images.float()
+        fields = torch.stack([pixel_coefficients(motion, index, pixel_size) for index in some])
+        sums = images.new_zeros(len(factors), *size) if sums is None else sums
+        add_warped(images, fields, factors[:, start : start + len(some)], sums, interpolation=settings.interpolation)
+        progress.advance(len(some))
+    if sums is None:
+        raise UsageError("no frame is left to be summed")
+    transfer = interpolation_transfer(size, settings.interpolation).to(sums)
+    weighted = None if weights is None else weighted_sum(sums[2:], weights, transfer, pixel_size=pixel_size)
+    return CorrectedSums(halves=(sums[0], sums[1]), transfer=transfer, weighted=weighted)
 
 
 def dose_for_weighting(settings: AlignmentSettings) -> float | None:
@@ -111,23 +117,6 @@ def dose_for_weighting(settings: AlignmentSettings) -> float | None:
     if settings.dose_weighting == "yes" and dose is None:
         raise UsageError("dose weighting needs the dose of a frame", fix="state --dose-per-frame (e⁻/Å²), or --dose-weighting no")
     return None if settings.dose_weighting == "no" else dose
-
-
-def _decay(
-    settings: AlignmentSettings, size: tuple[int, int], *, pixel_size: float, voltage_kv: float
-) -> Float[Tensor, "h half"] | None:
-    """What the logarithm of each amplitude loses from frame to frame, d / 2N_c with d the dose of a frame; None without weighting."""
-    dose = dose_for_weighting(settings)
-    if dose is None:
-        return None
-    radius = frequency_radius(size, pixel_size=pixel_size, dtype=torch.float64)
-    return -torch.log(exposure_filter(radius, dose=dose, voltage_kv=voltage_kv))
-
-
-def _norm(decay: Float[Tensor, "h half"], *, frames: int) -> Float[Tensor, "h half"]:
-    """√Σ q^{2f} over the frames, q = e^{−decay}."""
-    safe = decay.clamp_min(1e-12)  # k = 0, where nothing decays
-    return torch.sqrt(torch.expm1(-2 * frames * safe) / torch.expm1(-2 * safe))
 
 
 def pixel_coefficients(motion: Motion, frame: int, pixel_size: float) -> Float[Tensor, "2 6"]:

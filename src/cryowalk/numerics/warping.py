@@ -40,23 +40,69 @@ def warp(
     ShapeError
         If the image is smaller than the reach of the interpolation.
     """
-    if min(image.shape) < 4:
-        raise ShapeError(
-            f"an image of {image.shape[0]} × {image.shape[1]} pixels is too small to be warped", expected="at least 4 × 4"
-        )
-    if image.device.type != "cpu" or image.dtype != torch.float32 or image.requires_grad:
-        return warp_reference(image, coefficients, interpolation=interpolation)
-    from cryowalk.numerics.warping_compiled import warp_compiled
+    _require_room(image)
+    result = torch.zeros_like(image)
+    add_warped(image[None], coefficients[None], image.new_ones(1, 1), result[None], interpolation=interpolation)
+    return result
 
-    result = torch.empty_like(image)
-    warp_compiled(
-        image.contiguous().numpy(),
-        coefficients.detach().double().cpu().numpy(),
-        result.numpy(),
+
+def add_warped(
+    images: Float[Tensor, "n h w"],
+    coefficients: Float[Tensor, "n 2 6"],
+    factors: Float[Tensor, "m n"],
+    sums: Float[Tensor, "m h w"],
+    *,
+    interpolation: Interpolation = "cubic",
+) -> None:
+    """Nothing; each image warped by its own coefficients, times its factor for a sum, is added to that sum, in place.
+
+    Several images and sums at a time cost little more than one: what is warped stays in the cache until it is added everywhere.
+
+    Raises
+    ------
+    ShapeError
+        If the images are smaller than the reach of the interpolation.
+    """
+    _require_room(images)
+    is_plain = all(
+        each.device.type == "cpu" and each.dtype == torch.float32 and not each.requires_grad for each in (images, sums)
+    )
+    if not is_plain:
+        add_warped_reference(images, coefficients, factors, sums, interpolation=interpolation)
+        return
+    from cryowalk.numerics.warping_compiled import add_warped_compiled
+
+    add_warped_compiled(
+        images.contiguous().numpy(),
+        coefficients.detach().double().cpu().contiguous().numpy(),
+        factors.detach().float().cpu().contiguous().numpy(),
+        sums.numpy(),
         is_cubic=interpolation == "cubic",
         threads=torch.get_num_threads(),
     )
-    return result
+
+
+def add_warped_reference(
+    images: Float[Tensor, "n h w"],
+    coefficients: Float[Tensor, "n 2 6"],
+    factors: Float[Tensor, "m n"],
+    sums: Float[Tensor, "m h w"],
+    *,
+    interpolation: Interpolation = "cubic",
+) -> None:
+    """The same as `add_warped`, one image after the other, on any device and with gradients."""
+    for index, image in enumerate(images):
+        moved = warp_reference(image, coefficients[index], interpolation=interpolation)
+        for one, factor in enumerate(factors[:, index].tolist()):
+            if factor != 0:
+                sums[one] += factor * moved
+
+
+def _require_room(images: Tensor) -> None:
+    if min(images.shape[-2:]) < 4:
+        raise ShapeError(
+            f"an image of {images.shape[-2]} × {images.shape[-1]} pixels is too small to be warped", expected="at least 4 × 4"
+        )
 
 
 def warp_reference(

@@ -1,5 +1,6 @@
 """`cryowalk motion`: movies to micrographs."""
 
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,6 +30,8 @@ class MotionFiles:
 
 def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> None:
     """Nothing; the micrographs, their motion and corrected_micrographs.star are in the output directory."""
+    # Read by torch at its first large array: with huge pages a movie's arrays cost a third of the system time (where the kernel offers them).
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from cryowalk.workflow.batch import raise_failures
     from cryowalk.workflow.motion_stages import Sum, correct_motion_files, movie_inputs
 
