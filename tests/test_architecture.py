@@ -52,7 +52,6 @@ RUNS_CODE = {
 }  # course/run.py runs the learner's own notebook, which is what it was asked to check
 # what a built room may still lack, with the reason
 EXEMPT = {
-    ("poses", "units"): "U22 follows",
 }
 
 

@@ -38,7 +38,14 @@ def _summed(setting: Setting) -> Map:
         rows = (disk.gather(spectrum) * disk.multiplicity)[None]
         side = 2 * grid.margin + 1
         sums = torch.zeros(1, side, side, 3, dtype=setting.dtype, device=setting.device)
-        insert_rows(rows.to(setting.dtype.to_complex()), rows.real * 0, torch.zeros(1, dtype=torch.long, device=setting.device), turn, sums=sums, grid=grid)
+        insert_rows(
+            rows.to(setting.dtype.to_complex()),
+            rows.real * 0,
+            torch.zeros(1, dtype=torch.long, device=setting.device),
+            turn,
+            sums=sums,
+            grid=grid,
+        )
         plane = torch.complex(sums[0, ..., 0], sums[0, ..., 1])
         index = torch.arange(-grid.margin, grid.margin + 1, device=setting.device) % grid.size
         tall = plane.new_zeros(grid.size, side).index_add_(0, index, plane)

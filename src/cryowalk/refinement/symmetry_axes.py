@@ -128,8 +128,8 @@ def _climb(small: Volume, frame: Float[Tensor, "3 3"], operators: Float[Tensor, 
         parameters = torch.tensor(values, dtype=torch.float64, requires_grad=True)
         view = seen(parameters)
         total = -sum((_correlation(view, rotate_volume(view, operator)) for operator in chosen), torch.zeros(())) / len(chosen)
-        total.backward()
-        return float(total.detach()), (torch.zeros(6) if parameters.grad is None else parameters.grad).double().numpy()
+        (slope,) = torch.autograd.grad(total, parameters)
+        return float(total.detach()), slope.double().numpy()
 
     start = [1e-3, 1e-3, 1e-3, 0.0, 0.0, 0.0]  # the rotation vector's matrix has no gradient at 0
     result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 15})

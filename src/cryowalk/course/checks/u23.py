@@ -60,7 +60,7 @@ def lenses(defoci: Any) -> torch.Tensor:
 
 def seen_through(clean: torch.Tensor, transfer: torch.Tensor, *, deviation: float, seed: int) -> torch.Tensor:
     """Images of one object behind each lens, with white noise."""
-    images = fourier.to_real(fourier.to_fourier(clean) * transfer, width=SIDE)
+    images: torch.Tensor = fourier.to_real(fourier.to_fourier(clean) * transfer, width=SIDE)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return images + deviation * noise
 
@@ -152,7 +152,8 @@ def _combined(combine: Callable[..., Any], defoci: Any, seed: int) -> str | None
 
 
 def _mean_correlation(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    return fourier.shell_correlation(image.double(), clean)[2:22].mean()
+    mean: torch.Tensor = fourier.shell_correlation(image.double(), clean)[2:22].mean()
+    return mean
 
 
 def _volume(answer: Any, seed: int) -> str | None:
@@ -168,10 +169,10 @@ def _volume(answer: Any, seed: int) -> str | None:
         return "A negative FSC happens in noise, and the root of a negative number is NaN: such shells count as 0."
     number = draw(seed, "U23.5").randrange(1000, 2000)
     halves = halves_of(number)
-    found = torch.as_tensor(denoise(halves.first.clone(), halves.second.clone()))
-    if found.shape != halves.truth.shape or not bool(torch.isfinite(found).all()):
+    denoised = torch.as_tensor(denoise(halves.first.clone(), halves.second.clone()))
+    if denoised.shape != halves.truth.shape or not bool(torch.isfinite(denoised).all()):
         return f"denoise should return one map of {BOX} voxels a side, without NaN."
-    return _volume_problem(found.double(), halves)
+    return _volume_problem(denoised.double(), halves)
 
 
 def _volume_problem(found: torch.Tensor, halves: Halves) -> str | None:
