@@ -66,6 +66,24 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("refine",), summary="Refine poses and a map in independent halves.", module="refine", panel=_WALK),
     Entry(words=("class3d",), summary="Sort particles into several maps.", module="class3d", panel=_WALK),
     Entry(
+        words=("subtract",),
+        summary="Take the signal outside a mask out of particle images.",
+        module="subtract",
+        panel=_WALK,
+    ),
+    Entry(
+        words=("expand-symmetry",),
+        summary="Copy particles into all orientations that a symmetry makes equal.",
+        module="expand_symmetry",
+        panel=_FILES,
+    ),
+    Entry(
+        words=("remove-duplicates",),
+        summary="Keep one of particles that lie on each other.",
+        module="remove_duplicates",
+        panel=_FILES,
+    ),
+    Entry(
         words=("local-resolution",),
         summary="Measure the resolution at each place of a map.",
         module="local_resolution",
