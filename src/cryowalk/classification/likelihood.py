@@ -203,7 +203,7 @@ def _iterate(state: _State, work: _Work) -> None:
             log_likelihood=evidence.log_likelihood,
             radius=state.model.radius,
             resolution=model.box * model.pixel_size / max(shell, 1),
-            moved=float((before != found.label).double().mean()),
+            moved=_moved(before, found.label),
         ),
     )
     state.model, state.number = model, state.number + 1
@@ -212,6 +212,12 @@ def _iterate(state: _State, work: _Work) -> None:
         f"iteration {done.number}: {done.resolution:.1f} Å, log-likelihood {done.log_likelihood:.6g} of {done.images} images, "
         f"{100 * done.moved:.1f} % changed their class"
     )
+
+
+def _moved(before: Int[Tensor, " m"], label: Int[Tensor, " m"]) -> float:
+    """The part of the images that were in another class before; of those that were in one at all."""
+    known = before >= 0
+    return float((before != label)[known].double().mean()) if bool(known.any()) else 1.0
 
 
 def _compared(

@@ -28,6 +28,7 @@ from cryowalk.inference.search import SearchSettings
 
 DIAMETER = 0.85  # of the box
 OFFSET_RANGE, OFFSET_STEP = 5.0, 1.0  # pixels
+MOST_CELLS = 256  # of class and angle that one image is followed in: images that fit nowhere fit everywhere
 LEAST_OCCUPANCY = 1e-9  # of an empty class: its prior is small, not nothing
 _FACTORS = (0.2, 5.0)  # within which the scale of a micrograph is believed
 DEGREE = math.pi / 180
@@ -56,6 +57,7 @@ def search_settings(settings: ClassificationSettings, *, box: int, pixel_size: f
         shift_range=OFFSET_RANGE * pixel_size if settings.offset_range is None else settings.offset_range,
         shift_step=settings.offset_step or OFFSET_STEP * pixel_size,
         kept=settings.kept,
+        most_cells=MOST_CELLS,
         byte_budget=settings.memory_budget,
     )
 

@@ -11,6 +11,7 @@ from cryowalk.core.checks import require_between, require_square
 from cryowalk.core.errors import InputError
 from cryowalk.core.execution import batches
 from cryowalk.data import ParticleSet
+from cryowalk.data.images import read_with_gaps
 
 _READ = 512  # images at a time
 _FLAT = 1e-6  # of the largest value: a spread that float32 cannot tell from none
@@ -70,7 +71,7 @@ def usable_particles(particles: ParticleSet, settings: ClassificationSettings) -
         raise InputError("the particles have no images")
     damaged, flat = [], []
     for indices in batches(len(particles), _READ):
-        images = particles.images.read(list(indices)).flatten(1)
+        images = read_with_gaps(particles.images, list(indices)).flatten(1)
         low, high = images.amin(dim=1), images.amax(dim=1)
         is_finite = torch.isfinite(high - low)
         damaged.append(~is_finite)
