@@ -11,8 +11,10 @@ from torch import Tensor
 from cryowalk.core.execution import Progress
 from cryowalk.data import ParticleSet, Pose, Volume
 from cryowalk.geometry.rotations import matrix_from_rotation_vector
+from cryowalk.geometry.symmetry import symmetry_name, symmetry_operators
 from cryowalk.inference.assignments import Assignments
 from cryowalk.inference.expectation_step import expectation
+from cryowalk.inference.model_orientations import ModelOrientations
 from cryowalk.inference.noise import NoiseModel
 from cryowalk.inference.orientations import GlobalOrientations, LocalOrientations
 from cryowalk.inference.references import VolumeReferences
@@ -59,12 +61,16 @@ class HalfTask:
             byte_budget=self.schedule.settings.memory_budget,
         )
 
-    def orientations(self, generator: torch.Generator) -> GlobalOrientations | LocalOrientations:
+    def orientations(self, generator: torch.Generator) -> GlobalOrientations | LocalOrientations | ModelOrientations:
         """All orientations, or those near the last ones, the grid turned a little at random so that its steps average out."""
         turn = random_turn(self.plan.step, generator)
         if self.plan.search == "global":
             return GlobalOrientations(models=1, symmetry=self.schedule.settings.symmetry, turn=turn)
         centres = pose_of(self.particles).lab_from_particle
+        relaxed = self.schedule.settings.relax_symmetry
+        if symmetry_name(relaxed) != "C1":
+            operators = symmetry_operators(relaxed)
+            return ModelOrientations(centres=centres, models=1, sigma=self.plan.deviation, operators=operators, turn=turn)
         model = torch.zeros(len(self.particles), dtype=torch.int64)
         return LocalOrientations(centres=centres, model=model, sigma=self.plan.deviation, turn=turn)
 

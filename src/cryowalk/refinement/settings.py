@@ -36,6 +36,9 @@ class RefinementSettings:
         ("above", 0),
         ("max", 60),
     ] = None
+    relax_symmetry: Annotated[
+        str, "with --search local: a point group that the particle has only nearly; each pose is also tried at its copies"
+    ] = "C1"
     local_from_degrees: Annotated[
         float,
         "spacing from which orientations are looked for about the last ones only, degrees",

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, UsageError
 from cryowalk.core.units import DEGREE
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.data.images import ImagesOnDevice
 from cryowalk.fourier.shells import snr_from_fsc
+from cryowalk.geometry.symmetry import symmetry_name
 from cryowalk.io.atomic import atomic_write_text
 from cryowalk.io.maps import write_map
 from cryowalk.io.relion import write_particles
@@ -62,8 +63,14 @@ def check_inputs(inputs: RefinementInputs, settings: RefinementSettings, *, file
     ------
     InputError
         If they have no images or no CTF, are sub-tomograms, or lack the poses that a local search begins at.
+    UsageError
+        If a symmetry is relaxed and poses are looked for everywhere.
     """
     particles = inputs.particles
+    if symmetry_name(settings.relax_symmetry) != "C1" and settings.search != "local":
+        raise UsageError(
+            "--relax-symmetry tries copies of known poses, and --search global knows none", fix="give --search local as well"
+        )
     if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
         raise InputError(
             "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"

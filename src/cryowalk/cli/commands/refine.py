@@ -38,6 +38,7 @@ def run(files: RefinementFiles, settings: RefinementSettings, context: Context) 
     from cryowalk.workflow.refine_stages import RefinementInputs, check_inputs, refine_files
 
     symmetry_operators(settings.symmetry)  # an unknown group is told before anything is read
+    symmetry_operators(settings.relax_symmetry)
     context.verify(files.reference, files.mask)
     inputs = RefinementInputs(
         particles=read_particles(files.particles),
