@@ -331,3 +331,44 @@ def test_shift_phases_agree_with_the_half_disk():
     disk, shift = half_disk(BOX), torch.tensor([[3.0, -5.0]])
     ours = disk.shift_phases(shift, pixel_size=PIXEL)
     torch.testing.assert_close(ours, disk.gather(shift_phases((BOX, BOX), shift, pixel_size=PIXEL)))
+
+
+def test_a_map_holds_nothing_beyond_the_radius_of_its_sums():
+    from cryowalk.fourier.shells import shell_average
+    from cryowalk.inference.assignments import Contribution
+
+    generator = torch.Generator().manual_seed(1)
+    rotations, count = random_rotations(50, generator=generator).float(), half_disk(BOX).prefix(5)
+    none = torch.zeros(50, dtype=torch.long)
+    sums = VolumeSums(1, box=BOX, pixel_size=PIXEL, radius=5)
+    rows = torch.randn(50, count, generator=generator, dtype=torch.complex64)
+    sums.add(Contribution(none, none - 1, rotations, rows, torch.ones(50, count)))
+    power = shell_average(to_fourier(sums.volume().voxels, dimensions=3).abs().square(), size=(BOX, BOX, BOX))
+    assert power[7:].max() < 1e-6 * power[1:5].min()
+
+
+def test_the_width_counts_equivalent_orientations_as_one():
+    generator = torch.Generator().manual_seed(5)
+    from cryowalk.geometry.symmetry import symmetry_operators
+    from cryowalk.numerics.interpolation import rotate_volume
+
+    one = blobs(generator)
+    voxels = sum(rotate_volume(one.voxels, operator.float()) for operator in symmetry_operators("D2"))
+    volume = Volume(voxels=voxels / voxels.std(), voxel_size=PIXEL)
+    pose = Pose(lab_from_particle=random_rotations(12, generator=generator), shift=torch.zeros(12, 2).double())
+    particles, clean = images_of(volume, pose, noise=0.0, generator=generator)
+    pixels = clean / clean.std() + torch.randn(clean.shape, generator=generator)
+    particles = replace(particles, images=ImageStack(pixels=pixels, pixel_size=PIXEL))
+    volume = Volume(voxels=volume.voxels / clean.std(), voxel_size=PIXEL)
+    noise = NoiseModel(power=torch.full((1, BOX // 2 + 1), 0.5))
+    search = SearchSettings(radius=10, diameter=90.0, angular_step=math.radians(7.5), shift_range=0.0)
+    for group in ("C1", "D2"):
+        found = expectation(
+            particles,
+            VolumeReferences.of([volume], radius=10),
+            noise,
+            search,
+            orientations=GlobalOrientations(models=1, symmetry=group),
+        )
+        width = torch.rad2deg(found.angular_width.median())
+        assert (width > 40) == (group == "C1")

@@ -221,14 +221,3 @@ def test_a_tight_mask_feigns_no_agreement(generator):
     corrected = agreement(halves, tight, radius=15, generator=generator)
     assert float(plain.masked[5:15].mean()) > 0.3
     assert float(corrected.masked[5:15].mean()) < 0.5 * float(plain.masked[5:15].mean())
-
-
-def test_nothing_is_left_beyond_the_last_shell(generator):
-    from cryowalk.refinement.regularisation import within_shell
-
-    volume = noise_map(generator)
-    cut = to_fourier(within_shell(volume, 5).voxels, dimensions=3).abs()
-    whole = to_fourier(volume.voxels, dimensions=3).abs()
-    assert float(cut[0, 0, 7:].max()) < 1e-5
-    assert float(cut[8, 8, :].max()) < 1e-5
-    assert torch.allclose(cut[0, 0, :5], whole[0, 0, :5], atol=1e-4)

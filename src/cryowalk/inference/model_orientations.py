@@ -60,6 +60,11 @@ class ModelCells:
         """False: a key is another orientation for each image."""
         return False
 
+    @property
+    def symmetry(self) -> str:
+        """None: cells near one orientation have no equivalents among them."""
+        return "C1"
+
     def first(self) -> Int[Tensor, " cells"]:
         """The coarsest table of every copy of every model."""
         copies = self.source.models * len(self.operators)

@@ -30,6 +30,10 @@ class Cells(Protocol):
     def is_shared(self) -> bool:
         """Whether a key is the same orientation for all images."""
 
+    @property
+    def symmetry(self) -> str:
+        """The point group whose equivalent orientations are one."""
+
     def first(self) -> Int[Tensor, " cells"]:
         """The keys of level 0."""
 
@@ -106,6 +110,11 @@ class SpaceCells:
         """True: every image looks at the same grid."""
         return True
 
+    @property
+    def symmetry(self) -> str:
+        """The group whose asymmetric unit is looked at."""
+        return self.source.symmetry
+
     def first(self) -> Int[Tensor, " cells"]:
         """The cells of the asymmetric unit at the coarsest order, for every model."""
         order = self.orders[0]
@@ -165,6 +174,11 @@ class PlaneCells:
         """True: every image looks at the same angles."""
         return True
 
+    @property
+    def symmetry(self) -> str:
+        """None: in the plane no two angles are one."""
+        return "C1"
+
     def first(self) -> Int[Tensor, " cells"]:
         """All angles of all models."""
         return torch.arange(self.source.models * self.counts[0])
@@ -221,6 +235,11 @@ class LocalCells:
     def is_shared(self) -> bool:
         """False: a key is another orientation for each image."""
         return False
+
+    @property
+    def symmetry(self) -> str:
+        """None: cells near one orientation have no equivalents among them."""
+        return "C1"
 
     def first(self) -> Int[Tensor, " cells"]:
         """The whole coarsest table."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cryowalk.data import Pose
 from cryowalk.fourier.shells import shell_sum
-from cryowalk.geometry.rotations import geodesic_distance
+from cryowalk.geometry.symmetry import distance_modulo_symmetry
 from cryowalk.inference.assignments import Assignments, Contribution, NoiseResidual, Sums
 from cryowalk.inference.descent import Batch, Look, Posterior, Search, heaviest_rows
 from cryowalk.inference.noise import NoiseModel
@@ -120,7 +120,7 @@ def summarised(batch: Batch, posterior: Posterior, residual: NoiseResidual) -> A
     best = heaviest_rows(share, rows.image, images)
     at_best = (weights[best] @ look.shifts) / share[best].clamp_min(1e-30)[:, None]
     shift = batch.weighted.centre.cpu()[look.images] + look.centre + at_best
-    angle = geodesic_distance(rotations, rotations[best][rows.image])
+    angle = distance_modulo_symmetry(rotations, rotations[best][rows.image], search.cells.symmetry)
     total = torch.zeros(images, len(look.shifts)).index_add(0, rows.image, weights)
     mean = total @ look.shifts
     spread = (total @ look.shifts.square().sum(dim=1) - mean.square().sum(dim=1)).clamp_min(0)

@@ -11,6 +11,7 @@ from cryowalk.core.errors import ShapeError
 from cryowalk.data import Volume
 from cryowalk.fourier.accumulator import SliceAccumulator
 from cryowalk.fourier.disk import half_disk
+from cryowalk.fourier.filters import apply_shell_weights
 from cryowalk.fourier.slices import PADDING
 from cryowalk.fourier.symmetriser import Symmetriser, symmetriser
 from cryowalk.fourier.transform import resample
@@ -92,10 +93,12 @@ class VolumeSums:
         prior = None
         if precision is not None:
             prior = precision[: self.small // 2 + 1] / part.grid.ratio**3
-        small = part.to_volume(floor=floor, prior=prior)
-        if self.small == self.box:
-            return small
-        voxels = resample(small.voxels, (self.box, self.box, self.box))
+        voxels = part.to_volume(floor=floor, prior=prior).voxels
+        # Beyond the radius the sums hold the outskirts of its coefficients alone, which no prior holds down.
+        known = (torch.arange(self.small // 2 + 1) <= self.radius).to(voxels)
+        voxels = apply_shell_weights(voxels, known, dimensions=3)
+        if self.small != self.box:
+            voxels = resample(voxels, (self.box, self.box, self.box))
         return Volume(voxels=voxels, voxel_size=self.pixel_size)
 
     def state(self) -> dict[str, Any]:

@@ -55,8 +55,6 @@ class ImageModel:
         disk = half_disk(box, device=images.device)
         count = disk.prefix(self.radius)
         centre = _centres(particles, indices, like=images)
-        # Whole pixels: the mask and the data then move together without interpolation of either.
-        centre = (centre / pixel_size).round() * pixel_size
         group = particles.optics_index[indices]
         plain = to_fourier(images)
         masked = to_fourier(images * circles(centre, box, diameter=self.diameter, pixel_size=pixel_size))

@@ -42,7 +42,6 @@ from cryowalk.refinement.regularisation import (
     joined,
     last_shell_above,
     signal_beyond,
-    within_shell,
 )
 from cryowalk.refinement.sampling import Outlook, SamplingPlan, Schedule
 from cryowalk.refinement.scale import fitted_scale
@@ -253,7 +252,7 @@ def _advanced(
         scale = fitted_scale(work.groups, column("scale_numerator"), column("scale_denominator"), current=scale)
     names = ("max_probability", "log_evidence", "angular_width", "shift_width", "significant")
     facts = PoseFacts(scale=scale, **{name: column(name) for name in names})
-    first, second = (within_shell(result.sums.volume(), state.plan.radius) for result in results)
+    first, second = (result.sums.volume() for result in results)
     unfiltered = HalfMaps(first=first, second=second)
     phases = seeded(work.seed + state.iteration) if work.is_mask_given else None
     agreed = agreement(unfiltered, work.mask, radius=state.plan.radius, generator=phases)
@@ -283,10 +282,7 @@ def _advanced(
 
 def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], agreed: Agreement) -> HalfMaps:
     """Both halves' regularised maps, their low resolution joined, their solvent flattened."""
-    maps = [
-        within_shell(result.sums.volume(precision=inverse_prior(agreed.masked, result.sums.weight())), result.sums.radius)
-        for result in results
-    ]
+    maps = [result.sums.volume(precision=inverse_prior(agreed.masked, result.sums.weight())) for result in results]
     halves = HalfMaps(first=maps[0], second=maps[1])
     if work.settings.regularisation == "non-uniform":
         coarsest = work.schedule.shell_of(work.settings.starting_resolution)
@@ -302,7 +298,7 @@ def _full(results: tuple[HalfResult, HalfResult], agreed: Agreement) -> Volume:
     prior = inverse_prior(agreed.masked, (results[0].sums.weight() + results[1].sums.weight()) / 2)
     both = results[0].sums
     both.merge(results[1].sums)
-    return within_shell(both.volume(precision=prior), both.radius)
+    return both.volume(precision=prior)
 
 
 def _spread(shift: Float[Tensor, "n 2"], schedule: Schedule) -> float:

@@ -37,12 +37,6 @@ def flattened(volume: Volume, mask: Float[Tensor, "z y x"]) -> Volume:
     return Volume(voxels=(volume.voxels - background) * mask, voxel_size=volume.voxel_size)
 
 
-def within_shell(volume: Volume, shell: int) -> Volume:
-    """The map without anything beyond a shell: of coefficients that no image was compared at, sums hold but the outskirts of others."""
-    weight = (torch.arange(volume.voxels.shape[-1] // 2 + 1) <= shell).to(volume.voxels)
-    return Volume(voxels=apply_shell_weights(volume.voxels, weight, dimensions=3), voxel_size=volume.voxel_size)
-
-
 def inverse_prior(fsc: Float[Tensor, " shells"], mean_weight: Float[Tensor, " shells"]) -> Float[Tensor, " shells"]:
     """1/τ² of each shell, in the unit of the weights, from the correlation of two halves of this mean weight."""
     return mean_weight / snr_from_fsc(fsc.clamp(LEAST_FSC, LARGEST_FSC)).to(mean_weight)
