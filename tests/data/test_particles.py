@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import DamagedImageError, InputError
 from cryowalk.data import Defocus, ImageStack, Optics, ParticleSet, Pose
+from cryowalk.data.images import read_with_gaps
 
 
 @pytest.fixture
@@ -60,3 +61,28 @@ def test_groups_of_different_pixel_size_have_no_common_one(particles):
     mixed = replace(particles, optics=(Optics(pixel_size=1.3), Optics(pixel_size=1.4)))
     with pytest.raises(InputError, match=r"1\.3, 1\.4"):
         _ = mixed.pixel_size
+
+
+class OneDamaged:
+    """A source that refuses any batch with its fourth image, as a file with NaN does."""
+
+    count, image_shape = 6, (2, 2)
+
+    def read(self, indices):
+        if 3 in indices:
+            raise DamagedImageError("image 4 holds NaN")
+        return torch.tensor([float(i) for i in indices])[:, None, None].expand(-1, 2, 2)
+
+
+def test_a_damaged_image_leaves_a_gap_and_the_others_are_read():
+    found = read_with_gaps(OneDamaged(), [5, 3, 0, 2, 1])
+    assert found[1].isnan().all()
+    assert found[[0, 2, 3, 4], 0, 0].tolist() == [5.0, 0.0, 2.0, 1.0]
+    assert read_with_gaps(OneDamaged(), [3]).shape == (1, 2, 2)
+    with pytest.raises(InputError, match="out of range"):  # other faults are not swallowed
+        read_with_gaps(OutOfRange(), [1, 2])
+
+
+class OutOfRange(OneDamaged):
+    def read(self, indices):
+        raise InputError("out of range")

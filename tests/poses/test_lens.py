@@ -181,3 +181,12 @@ def test_slopes_are_the_slices_derivatives(photograph, specimen):
             measured = ((sides[0] - sides[1]) / (2 * step))[:, inside]
             expected = (slopes[i] * (band.kx if j == 0 else band.ky))[:, inside]
             assert (measured - expected).norm() < 0.02 * measured.norm()
+
+
+def test_a_fit_of_fine_detail_alone_begins_where_there_is_any(photograph, specimen):
+    """All detail coarser than the first stage's end is left out: that stage has nothing to fit, which once gave NaN."""
+    particles = photograph(60, noise=1.0)
+    settings = replace(TILT, coarsest_resolution=7.0)  # Å; Nyquist is 3.2 Å, so that the first 0.4 hold nothing
+    (group,) = refine_aberrations(particles, [specimen], settings).groups
+    assert all(math.isfinite(value) for value in (*group.beam_tilt, *group.beam_tilt_deviation, group.odd_gain))
+    assert max(abs(a / s) for a, s in zip(group.beam_tilt, group.beam_tilt_deviation, strict=True)) < 4

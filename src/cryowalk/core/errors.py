@@ -60,6 +60,10 @@ class InputError(CryowalkError):
     exit_code = 3
 
 
+class DamagedImageError(InputError):
+    """An image with a value that is not finite, or too large to be squared in single precision; the other images may be sound."""
+
+
 class ShapeError(InputError):
     """An array whose shape is not the expected one."""
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryowalk.core.errors import DamagedImageError
 from cryowalk.core.execution import ImageSource
 
 
@@ -93,3 +94,14 @@ class ImagesOnDevice:
     def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
         """The images at these positions, on the device."""
         return self.source.read(indices).to(self.device)
+
+
+def read_with_gaps(source: ImageSource, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
+    """The images at these positions; one that the source refuses as damaged is NaN throughout, so that the others can be used."""
+    try:
+        return source.read(indices)
+    except DamagedImageError:
+        if len(indices) == 1:
+            return torch.full((1, *source.image_shape), torch.nan)
+    middle = len(indices) // 2
+    return torch.cat([read_with_gaps(source, part).cpu() for part in (indices[:middle], indices[middle:])])

@@ -16,7 +16,15 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryowalk.core.errors import CryowalkWarning, EnvironmentFault, InputError, ShapeError, UsageError, printable
+from cryowalk.core.errors import (
+    CryowalkWarning,
+    DamagedImageError,
+    EnvironmentFault,
+    InputError,
+    ShapeError,
+    UsageError,
+    printable,
+)
 from cryowalk.io.atomic import atomic_path
 from cryowalk.io.mrc_header import MrcHeader, pack_header, read_header
 from cryowalk.io.opening import open_content, open_file, read_up_to
@@ -116,11 +124,11 @@ def check_values(images: Float[Tensor, "n h w"], places: Sequence[int], path: Pa
     worst = int((~(extremes < LARGEST_VALUE)).nonzero()[0, 0])
     value = float(extremes[worst])
     kind = "an outlier of magnitude" if np.isfinite(value) else "a value that is not finite:"
-    raise InputError(
+    raise DamagedImageError(
         f"{what} {places[worst] + 1} holds {kind} {value:g}",
         file=path,
         cause="a failed earlier step (division by a zero variance, a bad gain reference)",
-        fix="leave that image out, or make it again",
+        fix="leave that image out, or make it again" if what == "image" else "make the file again",
     )
 
 

@@ -209,7 +209,8 @@ def _check_sizes(readers: Sequence[MrcStackReader]) -> None:
                 f"the images are {height} px, those of {printable(readers[0].path)} {readers[0].image_shape[0]} px",
                 file=reader.path,
                 expected="one box size",
-                fix="rescale or crop them to one box, or process the groups apart",
+                fix="extract them again at one box and pixel size, or process the groups apart: "
+                "cryowalk extract --i MICROGRAPHS.star --coords PARTICLES.star --box … --scale …",
             )
 
 

@@ -111,6 +111,8 @@ def fit_phase(sums: EvenSums | OddSums, basis: Float[Tensor, "functions K"], *, 
         for _ in range(STEPS):
             slope, weight = sums.slope_and_weight(found @ functions)
             gradient, information = used @ slope[inside], (used * weight[inside]) @ used.T
+            if not bool(information.any()):
+                break  # nothing so coarse was looked at
             ridge = 1e-9 * information.diagonal().mean().clamp_min(torch.finfo(basis.dtype).tiny)
             step = torch.linalg.solve(information + ridge * torch.eye(len(basis), dtype=torch.float64), gradient)
             before = float(sums.likelihood(found @ functions)[inside].sum())

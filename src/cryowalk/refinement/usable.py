@@ -9,6 +9,7 @@ from torch import Tensor
 from cryowalk.core.errors import InputError, ShapeError
 from cryowalk.core.execution import Progress, batches
 from cryowalk.data import ParticleSet
+from cryowalk.data.images import read_with_gaps
 from cryowalk.reconstruction.halves import random_halves
 
 BATCH = 512
@@ -50,6 +51,12 @@ def usable_particles(particles: ParticleSet, *, generator: torch.Generator, prog
     _tell(particles, left_out, progress)
     kept = torch.ones(len(particles), dtype=torch.bool)
     kept[[row for row, _ in left_out]] = False
+    if not bool(kept.any()):
+        raise InputError(
+            f"none of the {len(particles)} particles can be used: the image of the first {left_out[0][1]}",
+            cause="an empty stack, or one that an earlier step failed to fill",
+            fix="look at the images: cryowalk validate STACK.mrcs",
+        )
     chosen = particles[kept]
     chosen = chosen.with_half(random_halves(len(chosen), generator=generator) if half is None else half[kept])
     _require_enough(chosen, distinct[kept])
@@ -89,7 +96,7 @@ def _looked_at(particles: ParticleSet, progress: Progress) -> tuple[Bool[Tensor,
     finite, contrast, numbers = [], [], []
     progress.start("looking at the images", len(particles))
     for span in batches(len(particles), BATCH):
-        images = particles.images.read(list(span)).flatten(1)
+        images = read_with_gaps(particles.images, list(span)).flatten(1)
         low, high = images.amin(dim=1), images.amax(dim=1)
         good = torch.isfinite(high - low)
         finite.append(good.cpu())
