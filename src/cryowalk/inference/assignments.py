@@ -60,7 +60,7 @@ class NoiseResidual:
 class Assignments:
     """For each particle, in order: its pose and model, and how sure they are.
 
-    The pose has the likeliest orientation and the posterior mean shift (Å) at it. `log_evidence` is that of the particle over that of noise alone, and
+    The pose has the posterior's mean orientation near the likeliest one and the mean shift (Å) there. `log_evidence` is that of the particle over that of noise alone, and
     `log_noise` the latter. `angular_width` is the posterior's root mean square angle from the pose (rad), `shift_width` its standard deviation along
     one axis (Å). `scale_numerator` / `scale_denominator` is the factor on the CTF that fits best.
     """

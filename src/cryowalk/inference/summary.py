@@ -10,11 +10,14 @@ from torch import Tensor
 
 from cryowalk.data import Pose
 from cryowalk.fourier.shells import shell_sum
+from cryowalk.geometry.rotations import geodesic_distance, matrix_from_rotation_vector, rotation_vector_from_matrix
 from cryowalk.geometry.symmetry import distance_modulo_symmetry
 from cryowalk.inference.assignments import Assignments, Contribution, NoiseResidual, Sums
 from cryowalk.inference.descent import Batch, Look, Posterior, Search, heaviest_rows
 from cryowalk.inference.noise import NoiseModel
 from cryowalk.inference.rows import CHUNK_BYTES, Comparison, Rows, in_threads, row_slices, shift_ramps, significant
+
+NEAR = 3.0  # steps about the likeliest orientation over which the mean is taken
 
 
 def contribute(batch: Batch, posterior: Posterior, *, sums: Sums | None, noise: NoiseModel) -> Float[Tensor, "groups shells"]:
@@ -120,7 +123,8 @@ def summarised(batch: Batch, posterior: Posterior, residual: NoiseResidual) -> A
     best = heaviest_rows(share, rows.image, images)
     at_best = (weights[best] @ look.shifts) / share[best].clamp_min(1e-30)[:, None]
     shift = batch.weighted.centre.cpu()[look.images] + look.centre + at_best
-    angle = distance_modulo_symmetry(rotations, rotations[best][rows.image], search.cells.symmetry)
+    pose = _mean_near(rotations, rotations[best], share, rows.image, reach=NEAR * search.plan[look.level].step)
+    angle = distance_modulo_symmetry(rotations, pose[rows.image], search.cells.symmetry)
     total = torch.zeros(images, len(look.shifts)).index_add(0, rows.image, weights)
     mean = total @ look.shifts
     spread = (total @ look.shifts.square().sum(dim=1) - mean.square().sum(dim=1)).clamp_min(0)
@@ -129,7 +133,7 @@ def summarised(batch: Batch, posterior: Posterior, residual: NoiseResidual) -> A
     width = torch.zeros(images).index_add(0, rows.image, (share * angle.square()).float())
     kept = significant(share, rows.image, kept=search.settings.kept, most=search.settings.most_cells)
     return Assignments(
-        pose=Pose(lab_from_particle=rotations[best].double(), shift=shift.double()), model=model[best],
+        pose=Pose(lab_from_particle=pose.double(), shift=shift.double()), model=model[best],
         model_probability=probability, log_evidence=posterior.log_evidence - _log_shifts(search, look),
         log_noise=-batch.weighted.energy.cpu()[look.images],
         max_probability=torch.zeros(images).scatter_reduce(0, rows.image, weights.amax(dim=1), "amax"),
@@ -137,6 +141,24 @@ def summarised(batch: Batch, posterior: Posterior, residual: NoiseResidual) -> A
         significant=torch.zeros(images, dtype=torch.long).index_add(0, rows.image, kept.long()),
         scale_numerator=posterior.likelihood, scale_denominator=posterior.norm, residual=residual,
     )  # fmt: skip
+
+
+def _mean_near(
+    rotations: Float[Tensor, "rows 3 3"],
+    best: Float[Tensor, "n 3 3"],
+    share: Float[Tensor, " rows"],
+    image: Int[Tensor, " rows"],
+    *,
+    reach: float,
+) -> Float[Tensor, "n 3 3"]:
+    """Each image's mean orientation over the rows within `reach` (rad) of its likeliest: free of the grid where the grid is as fine as the posterior."""
+    centre = best[image]
+    near = (geodesic_distance(rotations, centre) < reach).nonzero().flatten()
+    vector = rotation_vector_from_matrix(rotations[near] @ centre[near].mT).to(share)
+    total = torch.zeros(len(best), 4).index_add(
+        0, image[near], share[near, None] * torch.nn.functional.pad(vector, (0, 1), value=1.0)
+    )
+    return matrix_from_rotation_vector(total[:, :3] / total[:, 3:].clamp_min(1e-30)) @ best
 
 
 def _log_shifts(search: Search, look: Look) -> float:

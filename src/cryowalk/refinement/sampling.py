@@ -15,7 +15,7 @@ Search = Literal["global", "local"]
 FINEST_STEP = math.radians(0.1)
 COARSEST_STEP = math.radians(15.0)
 SLACK = 4 / 3  # how much coarser than wanted a spacing may be
-PER_ACCURACY = 1.0  # spacing over the least standard deviation about one axis, at the end
+PER_ACCURACY = 1.5  # spacing over the least standard deviation about one axis, at the end: sums over it are then right to exp(−2π²/1.5²) = 2e-4
 LOCAL_DEVIATION = 3.0  # of the prior about the last orientation, in units of the larger of spacing and accuracy
 LEAST_GROWTH = 5  # shells beyond the resolution that the next iteration looks at
 GROWTH = 0.1  # of Nyquist, likewise
