@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cryowalk-ready
+WORKERS ?= 2
+# Two workers with a thread each: most tests are too small for two threads. The files of a folder's fixtures stay together.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -rs
 export MPLBACKEND := Agg
 
 .PHONY: walk test quick setup lint types docs notebooks clean
@@ -21,8 +24,8 @@ walk: setup
 # The site is built by tests/test_docs.py, warnings as errors and without a network.
 test: lint types
 	$(BIN)/pytest --doctest-modules src
-	$(BIN)/pytest -m 'not slow and not agreement' -rs
-	$(BIN)/pytest -m 'slow or agreement' -rs --durations=15
+	$(PARALLEL) -m 'not slow and not agreement'
+	$(PARALLEL) -m 'slow or agreement' --durations=15
 
 quick: setup
 	$(BIN)/pytest -m 'not slow and not agreement' -x
