@@ -8,6 +8,7 @@ import torch
 from tests.poses.conftest import photographed, random_specimen
 
 from cryowalk.cli.main import main
+from cryowalk.data import ImageStack
 from cryowalk.data.optics import Aberrations
 from cryowalk.io import read_particles, write_map, write_particles
 from cryowalk.io.mrc import MrcStackReader, write_array
@@ -86,3 +87,13 @@ def test_what_cannot_be_used_is_told(inside, capsys):
     (folder / "whole.mrc").write_bytes((folder / HALVES[0]).read_bytes())
     assert ctf_refine("--i", "noposes.star", "--ref", "whole.mrc", "--o", "P") == 3
     assert "poses" in capsys.readouterr().err
+
+
+def test_images_without_contrast_are_refused(inside, capsys):
+    folder, _ = inside
+    particles = read_particles(folder / "p.star")[list(range(4))]
+    flat = ImageStack(pixels=torch.zeros(4, *particles.images.image_shape), pixel_size=particles.pixel_size)
+    write_particles(replace(particles, images=flat, image_names=()), folder / "flat.star")
+    assert ctf_refine("--i", "flat.star", "--ref", HALVES[0], "--o", "F") == 3
+    assert "no image says anything about its defocus" in capsys.readouterr().err
+    assert not (folder / "F/particles_ctf_refine.star").exists()

@@ -15,7 +15,7 @@ from cryowalk.geometry.rotations import matrix_from_euler
 from cryowalk.geometry.sampling import random_rotations
 from cryowalk.io import read_map, write_map
 from cryowalk.io.atoms import write_atoms
-from cryowalk.io.mrc import read_array
+from cryowalk.io.mrc import read_array, write_array
 from cryowalk.io.relion import read_particles, write_particles
 from cryowalk.validation.map_model import model_density
 from cryowalk.validation.rigid_motion import mirrored, moved
@@ -105,7 +105,6 @@ def test_local_resolution_writes_what_relion_does(inside: Path) -> None:
 
 
 def test_a_mask_leaves_zeros_outside(inside: Path) -> None:
-    from cryowalk.io.mrc import write_array
 
     mask = torch.zeros(BOX, BOX, BOX)
     mask[10:22, 10:22, 10:22] = 1
@@ -231,3 +230,15 @@ def test_fsc_by_direction(inside: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert facts["best_direction_angstrom"] <= facts["resolution_0.143_angstrom"] <= facts["worst_direction_angstrom"] + 0.5
     assert 0.5 < facts["sphericity"] <= 1
     assert len(facts["worst_direction"]) == 3
+
+
+def test_a_mask_that_is_nowhere_above_zero_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_array(torch.full((BOX, BOX, BOX), -0.5), "below.mrc", voxel_size=VOXEL)
+    halves = [f"run_half{number}_class001_unfil.mrc" for number in (1, 2)]
+    assert exit_code(["fsc", *halves, "--mask", "below.mrc", *OFF]) == 3
+    told = capsys.readouterr().err
+    assert "below.mrc" in told
+    assert "nowhere above zero" in told
+    assert exit_code(["local-resolution", "--i", halves[0], "--mask", "below.mrc", "--o", "Local", *OFF]) == 3
+    assert "no voxel above 0.5" in capsys.readouterr().err
+    assert not Path("Local/relion_locres.mrc").exists()

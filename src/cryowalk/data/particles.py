@@ -76,7 +76,9 @@ class ParticleSet:
         sizes = {group.pixel_size for group in self.optics}
         if len(sizes) != 1:
             raise InputError(
-                f"the optics groups differ in pixel size: {sorted(sizes)} Å", fix="rescale the images to one pixel size first"
+                f"the optics groups differ in pixel size: {', '.join(f'{size:g}' for size in sorted(sizes))} Å",
+                expected="images of one box and pixel size",
+                fix="extract them again at one pixel size: cryowalk extract --i MICROGRAPHS.star --coords PARTICLES.star --box … --scale …",
             )
         return sizes.pop()
 

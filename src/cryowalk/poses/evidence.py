@@ -130,8 +130,13 @@ def require_refinable(particles: ParticleSet, maps: Sequence[Volume]) -> None:
         If the magnification is farther from 1 than can be meant.
     """
     if particles.images is None or particles.pose is None or particles.defocus is None:
+        absent = {
+            "images": particles.images is None,
+            "poses": particles.pose is None,
+            "CTF parameters": particles.defocus is None,
+        }
         raise InputError(
-            "the particles lack images, poses or CTF parameters",
+            f"the particles lack {' and '.join(name for name, is_absent in absent.items() if is_absent)}",
             expected="a STAR file of a refinement",
             fix="refine the poses first",
         )

@@ -44,7 +44,8 @@ def check_ab_initio(particles: ParticleSet, *, file: Path) -> None:
     absent = {"rlnImageName": particles.images is None, "rlnDefocusU": particles.defocus is None}
     lacking = [name for name, is_absent in absent.items() if is_absent]
     if lacking:
-        fix = "estimate the CTF first: cryowalk ctf --i MICROGRAPHS.star --coords PARTICLES.star"
+        without_ctf = "estimate the CTF first: cryowalk ctf --i MICROGRAPHS.star --coords PARTICLES.star"
+        fix = "give a STAR file whose rlnImageName column names a stack" if particles.images is None else without_ctf
         raise InputError(f"the particles lack {', '.join(lacking)}", file=file, fix=fix)
 
 

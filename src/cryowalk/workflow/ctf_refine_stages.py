@@ -64,6 +64,12 @@ def refine_ctf_files(job: Job, particles: ParticleSet, maps: Sequence[Volume], s
             fix="give one whole map, or the STAR file of a refinement",
         )
     result = refine_ctf(particles, maps, settings, progress=job.progress, checkpoint=job.checkpoint("ctf-refine"))
+    if settings.defocus != "off" and not bool(torch.isfinite(result.deviation).any()):
+        raise InputError(
+            "no image says anything about its defocus",
+            cause="images without contrast, or a map without detail at the resolutions that are compared",
+            fix="look at both: cryowalk validate STACK.mrcs, cryowalk inspect MAP",
+        )
     write_particles(result.particles, job.path(PARTICLES_NAME))
     facts = facts_of(particles, result)
     for group in result.aberrations:

@@ -35,6 +35,10 @@ def local_resolution_files(
         raise InputError(
             "the mask has not the size of the half maps", file=mask, expected=f"{tuple(maps.first.voxels.shape)} voxels"
         )
+    if inside is not None and not bool(inside.any()):
+        raise InputError(
+            "the mask holds no voxel above 0.5", file=mask, expected="1 inside, 0 in the solvent", fix="make one: cryowalk mask"
+        )
     found = local_resolution(maps, settings, progress=job.progress)
     average = maps.average()
     filtered = locally_filtered(average, found.resolution, b_factor=b_factor)

@@ -63,7 +63,7 @@ def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
     Raises
     ------
     InputError
-        If it is zero everywhere.
+        If it is nowhere above zero.
     """
     from cryowalk.io import read_mask as read_factor
 
@@ -72,6 +72,13 @@ def read_mask(path: Path, *, voxel_size: float | None = None) -> "Volume":
     low, high = float(factor.min()), float(factor.max())
     if high == low == 0:
         raise InputError("the mask is zero everywhere", file=path, fix="look at it: cryowalk inspect FILE")
+    if not high > 0:
+        raise InputError(
+            f"the mask is nowhere above zero: its values run from {low:.4g} to {high:.4g}",
+            file=path,
+            expected="values from 0 (solvent) to 1 (specimen)",
+            fix="make one: cryowalk mask --i MAP --o mask.mrc",
+        )
     if low < -0.01 or high > 1.01:
         what = f"{printable(path)}: the values of this mask run from {low:.4g} to {high:.4g}; a mask has values from 0 to 1"
         warnings.warn(what, CryowalkWarning, stacklevel=2)

@@ -37,7 +37,10 @@ def run(files: ReconstructionFiles, settings: ReconstructionSettings, context: C
     if particles.pose is not None:
         evenness = directional_sampling(particles.pose, symmetry=settings.symmetry).compensation
         context.say(f"sampling compensation factor of the views {evenness:.2f} (1: even; 0: some directions are not seen)")
-    context.say(f"half maps agree to {curve.resolution(at=0.143):.2f} Å (FSC 0.143, no mask)")
+    if all(bool(half.voxels.any()) for half in (result.halves.first, result.halves.second)):
+        context.say(f"half maps agree to {curve.resolution(at=0.143):.2f} Å (FSC 0.143, no mask)")
+    else:
+        context.say("a half is empty: the half maps say nothing about resolution")
 
 
 def stacks_of(images: object) -> dict[str, Path]:
