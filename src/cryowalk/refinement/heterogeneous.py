@@ -46,6 +46,8 @@ from cryowalk.refinement.scale import fitted_scale
 from cryowalk.refinement.state import PoseFacts
 
 DEFAULT = HeterogeneousSettings()
+CAREFUL = 0.5  # of the iterations, in which tau_fudge and temperature 1 are reached where classes begin at random
+WARMTH = 40.0  # the temperature at first
 HELD = 0.5  # particles below which a class is empty: its map stays as it was
 LEAST_SHARE = 0.1  # of a particle: the occupancy that an empty class keeps, so that it can be joined again
 RIM = 2  # shells at the end of what is summed, where coefficients lack neighbours: no more signal is believed there than before them
@@ -210,6 +212,7 @@ def _expected(
 ) -> Assignments:
     """The expectation step of some particles with one map, or with those of all classes."""
     settings, models = work.settings, len(references)
+    heat = temperature_of(work, state.iteration + 1) if models > 1 else 1.0
     search = SearchSettings(
         radius=state.radius, diameter=work.diameter, angular_step=step or _angular_step(work), shift_range=work.shift_range,
         shift_step=settings.shift_step or work.grid.pixel_size, byte_budget=settings.memory_budget,
@@ -217,7 +220,7 @@ def _expected(
     )  # fmt: skip
     return expectation(
         work.particles[rows].with_pose(state.pose[rows]), VolumeReferences.of(references, radius=state.radius),
-        NoiseModel(power=state.noise), search, orientations=_orientations(work, state, rows, models=models, step=search.angular_step),
+        NoiseModel(power=state.noise * heat), search, orientations=_orientations(work, state, rows, models=models, step=search.angular_step),
         sums=sums, scale=state.facts.scale[rows], progress=progress,
     )  # fmt: skip
 
@@ -246,7 +249,10 @@ def _compared(work: ClassWork, state: ClassState, progress: Progress) -> tuple[A
     everyone = torch.arange(len(work.particles))
     if state.iteration > 0 or len(state.references) == work.settings.classes:
         sums = _empty(work, state, work.settings.classes)
-        return _expected(work, state, state.references, rows=everyone, sums=sums, progress=progress), sums
+        found = _expected(work, state, state.references, rows=everyone, sums=sums, progress=progress)
+        for part in sums.parts:  # the noise that the posterior was taken with is not that of the images
+            part.sums.mul_(temperature_of(work, state.iteration + 1))
+        return found, sums
     label = torch.randperm(len(everyone), generator=seeded(work.seed + 1)) % work.settings.classes
     whole, parts = _empty(work, state, 0), []
     for number in range(work.settings.classes):
@@ -267,7 +273,8 @@ def _empty(work: ClassWork, state: ClassState, models: int) -> VolumeSums:
 def _advanced(work: ClassWork, state: ClassState, found: Assignments, sums: VolumeSums) -> ClassState:
     """The state after an iteration whose comparison is done."""
     members = found.model_probability.double().sum(dim=0)
-    made = [_class_map(work, sums, number) for number in range(work.settings.classes)]
+    fudge = fudge_of(work, state.iteration + 1)
+    made = [_class_map(work, sums, number, fudge=fudge) for number in range(work.settings.classes)]
     kept = [number for number in range(work.settings.classes) if float(members[number]) < HELD]
     maps = [one for one, _, _ in made]
     references = [flattened(one, work.mask) for one in maps]
@@ -310,7 +317,7 @@ def _is_relaxed(work: ClassWork) -> bool:
 
 
 def _class_map(
-    work: ClassWork, sums: VolumeSums, number: int
+    work: ClassWork, sums: VolumeSums, number: int, *, fudge: float
 ) -> tuple[Volume, Float[Tensor, " shells"], Float[Tensor, " shells"]]:
     """A class's regularised map, the signal τ² that it was believed to have, and its weight.
 
@@ -321,7 +328,6 @@ def _class_map(
     damped = sums.volume(number, precision=DAMPING * weight + 1e-30)
     inside = float(work.mask.square().mean())
     power = (1 + DAMPING) ** 2 * slice_power(replace(damped, voxels=damped.voxels * work.mask)) / inside
-    fudge = work.settings.tau_fudge
     signal = inside * expected_signal(power[None].to(weight), weight[None], fudge=1.0)[0]
     rim = max(1, sums.radius - RIM)
     signal[rim + 1 :] = signal[rim + 1 :].clamp_max(float(signal[rim]))
@@ -340,7 +346,28 @@ def slice_power(volume: Volume) -> Float[Tensor, " shells"]:
 def ratio_of(work: ClassWork, state: ClassState) -> Float[Tensor, "classes shells"]:
     """The data's evidence over the prior's in each shell, T τ² Σ γ CTF²/σ²: above 1 the data decide. 0 for an empty class."""
     held = (state.model_probability.double().sum(dim=0) >= HELD).to(state.weight)
-    return work.settings.tau_fudge * state.signal * state.weight * held[:, None]
+    return fudge_of(work, state.iteration) * state.signal * state.weight * held[:, None]
+
+
+def fudge_of(work: ClassWork, iteration: int) -> float:
+    """How much more than τ² says the data of an iteration are believed: tau_fudge T, reached from 1 in the first half of the iterations where classes begin at random.
+
+    Maps of random parts hold their own particles' noise, and hold on to these particles by it: the more so the more noise T lets through.
+    """
+    fudge = work.settings.tau_fudge
+    return fudge if fudge <= 1 else float(fudge ** (1 - _care(work, iteration)))
+
+
+def temperature_of(work: ClassWork, iteration: int) -> float:
+    """By what log likelihoods are divided in an iteration: from `WARMTH` to 1 in the first half of the iterations where classes begin at random."""
+    return float(WARMTH ** _care(work, iteration))
+
+
+def _care(work: ClassWork, iteration: int) -> float:
+    """From 1 to 0 over the first half of the iterations where classes begin at random; else 0."""
+    if len(work.starts) == work.settings.classes:
+        return 0.0
+    return max(0.0, 1 - (iteration - 1) / max(1.0, CAREFUL * work.settings.iterations))
 
 
 def _record(work: ClassWork, before: ClassState, after: ClassState, shells: Int[Tensor, " classes"]) -> ClassRecord:
