@@ -89,8 +89,10 @@ def test_what_cannot_be_used_is_told(inside, capsys):
     assert "poses" in capsys.readouterr().err
 
 
-def test_images_without_contrast_are_refused(inside, capsys):
+def test_images_without_contrast_and_no_task_are_refused(inside, capsys):
     folder, _ = inside
+    assert ctf_refine("--i", "p.star", "--ref", HALVES[0], "--o", "none", "--defocus", "off") == 2
+    assert "nothing is to be refined" in capsys.readouterr().err
     particles = read_particles(folder / "p.star")[list(range(4))]
     flat = ImageStack(pixels=torch.zeros(4, *particles.images.image_shape), pixel_size=particles.pixel_size)
     write_particles(replace(particles, images=flat, image_names=()), folder / "flat.star")

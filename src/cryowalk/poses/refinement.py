@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryowalk.core.errors import StateConflict
+from cryowalk.core.errors import StateConflict, UsageError
 from cryowalk.core.execution import Checkpoint, NoCheckpoint, Progress, SilentProgress
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.data.optics import Aberrations
@@ -100,7 +100,14 @@ def refine_ctf(
 def _chain(settings: CtfRefinementSettings) -> list[str]:
     lens = ["aberrations"] if settings.beam_tilt or settings.aberrations else []
     focus = ["defocus"] if settings.defocus != "off" or settings.astigmatism != "off" else []
-    return (["magnification"] if settings.anisotropy else []) + lens + focus + (lens if focus else [])
+    chain = (["magnification"] if settings.anisotropy else []) + lens + focus + (lens if focus else [])
+    if not chain:
+        raise UsageError(
+            "nothing is to be refined",
+            expected="defocus, astigmatism, beam tilt, aberrations or anisotropy",
+            fix="leave --defocus off away, or add --beam-tilt, --aberrations or --anisotropy",
+        )
+    return chain
 
 
 def _do(
