@@ -16,7 +16,7 @@ from cryowalk.geometry.symmetry import symmetry_operators
 from cryowalk.inference.model_orientations import ModelOrientations
 from cryowalk.inference.orientations import LocalOrientations
 from cryowalk.refinement.class_planning import on_whole_pixels, planned
-from cryowalk.refinement.heterogeneous import classify_volumes, iterations, slice_power
+from cryowalk.refinement.heterogeneous import classify_volumes, fudge_of, iterations, slice_power, temperature_of
 from cryowalk.refinement.heterogeneous_settings import HeterogeneousSettings
 
 from .two_states import BOX, CORE, PIXEL, adjusted_rand_index, blobs, state, two_states
@@ -267,3 +267,27 @@ def test_a_map_of_another_grid_is_brought_to_the_images(mixed):
     large = Volume(voxels=blobs(CORE, box=32).voxels, voxel_size=PIXEL)
     classify_volumes(mixed[0][:30], [large], replace(KEPT, iterations=1), generator=seeded(), progress=notes)
     assert any("brought to the images' grid" in fact for fact in notes.facts)
+
+
+def test_random_beginnings_are_cooled_and_given_ones_are_not(mixed):
+    settings = replace(KEPT, iterations=20, tau_fudge=4.0)
+    alone, each = (
+        planned(mixed[0][:10], maps, settings, generator=seeded(), progress=SilentProgress())
+        for maps in ([state(0)], [state(0), state(1)])
+    )
+    heat = [temperature_of(alone, number) for number in range(1, 21)]
+    assert heat == sorted(heat, reverse=True)
+    assert heat[0] > 10
+    assert heat[10:] == [1.0] * 10
+    fudge = [fudge_of(alone, number) for number in range(1, 21)]
+    assert fudge[0] == pytest.approx(1.0)
+    assert fudge[10:] == pytest.approx([4.0] * 10)
+    assert {temperature_of(each, number) for number in range(1, 21)} == {1.0}
+    assert {fudge_of(each, number) for number in range(1, 21)} == {4.0}
+
+
+def test_weak_states_do_not_stay_where_they_were_drawn():
+    particles, label = two_states(120, snr=0.12, seed=5)
+    settings = replace(KEPT, iterations=12, starting_resolution=30.0)
+    found = classify_volumes(particles, [blobs(CORE)], settings, generator=seeded())
+    assert adjusted_rand_index(label, found.state.model) > 0.6
