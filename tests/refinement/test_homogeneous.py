@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cryowalk.core.errors import StateConflict, Stopped
+from cryowalk.core.errors import StateConflict, Stopped, UsageError
 from cryowalk.core.execution import SilentProgress
 from cryowalk.refinement import RefinementSettings, pose_bound, refine
 from cryowalk.refinement.homogeneous import iterations
@@ -164,3 +164,9 @@ def test_errors_are_near_the_bound_and_widths_say_so(easy, found):
     median, _ = bound.median_errors(generator())
     # 32 images a half make a map with errors of their own; with many images the factor is 1.1
     assert float(angle.median()) < 4 * math.degrees(median)
+
+
+def test_a_starting_resolution_finer_than_the_images_is_refused(easy):
+    particles, _, volume = easy
+    with pytest.raises(UsageError, match="finer than the images hold"):
+        refine(particles, volume, RefinementSettings(starting_resolution=1.0), generator=generator())

@@ -95,7 +95,11 @@ def _cubic_voxel_size(header: MrcHeader) -> float:
     """The voxel size of a map whose voxels are cubes, Å."""
     sizes = header.voxel_sizes
     if min(sizes) <= 0:
-        raise InputError("the header does not give the voxel size", file=header.path, fix="state it with --pixel-size (Å)")
+        raise InputError(
+            "the header does not give the voxel size",
+            file=header.path,
+            fix="state it with --pixel-size (Å), for a reference with --ref-angpix",
+        )
     if any(abs(angle - 90) > 0.01 for angle in header.angles if angle):
         raise InputError(
             f"the cell is skewed: angles {header.angles}",

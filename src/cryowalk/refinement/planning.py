@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryowalk.core.errors import UsageError
 from cryowalk.core.execution import Progress, SilentProgress
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.refinement.regularisation import solvent_mask
@@ -62,6 +63,12 @@ def planned(
     field = grid.box * grid.pixel_size
     diameter = min(settings.diameter or DEFAULT_DIAMETER * field, field)
     schedule = Schedule(box=grid.box, pixel_size=grid.pixel_size, diameter=diameter, settings=settings)
+    if settings.starting_resolution < 2 * grid.pixel_size:
+        raise UsageError(
+            f"a starting resolution of {settings.starting_resolution:g} Å is finer than the images hold: {2 * grid.pixel_size:.3g} Å",
+            expected="40 to 60 Å, so that nothing of the reference is taken for signal",
+            fix="give a larger --ini-high",
+        )
     start = starting_map(reference, grid, resolution=settings.starting_resolution, progress=progress)
     tell_symmetry(start, settings.symmetry, progress)
     half = usable.particles.half
