@@ -124,14 +124,15 @@ def test_bad_movies_are_told_at_the_end_and_only_they_are_done_again(inside, cap
     good = (inside / "m0.tiff").read_bytes()
     (inside / "cut.tiff").write_bytes(good[: len(good) // 2])
     frames = counted(5)
-    frames[3] = torch.zeros_like(frames[3])
+    for index in (1, 3):
+        frames[index] = torch.zeros_like(frames[index])
     write_movie(iter(frames), inside / "dead.mrc", pixel_size=PIXEL)
     write_movie(iter([0 * frame for frame in frames]), inside / "dark.mrc", pixel_size=PIXEL)
     star(["m0.tiff", "gone1.tiff", "cut.tiff", "m1.tiff", "dead.mrc", "dark.mrc", "gone2.tiff"], inside / "mixed.star")
     assert motion("mixed", "--patches", "1", "1", movies=["mixed.star"]) == 3
     told = capsys.readouterr().err
     assert "5 of 7 files could not be used" in told
-    for words in ("gone1.tiff: there is no such movie", "cut.tiff", "frame 4 of 6 is blank", "holds no electrons"):
+    for words in ("gone1.tiff: there is no such movie", "cut.tiff", "frames 2, 4 of 6 are blank", "holds no electrons"):
         assert words in told
     assert "Traceback" not in told
     assert read_micrographs("mixed/corrected_micrographs.star").movie_names == ("m0.tiff", "m1.tiff")
@@ -149,6 +150,22 @@ def test_bad_movies_are_told_at_the_end_and_only_they_are_done_again(inside, cap
     capsys.readouterr()
     assert motion("mixed", "--patches", "1", "1", movies=["mixed.star"], quiet=("--threads", "1")) == 0
     assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_blank_frame_is_left_out_with_a_notice(inside, capsys):
+    frames = counted(5)
+    frames[3] = torch.zeros_like(frames[3])
+    write_movie(iter(frames), inside / "one_dead.mrc", pixel_size=PIXEL)
+    star(["m0.tiff", "one_dead.mrc"], inside / "one_dead.star")
+    words = ("--patches", "1", "1", "--dose-per-frame", "2")
+    assert motion("one_dead", *words, movies=["one_dead.star"], quiet=("--threads", "1")) == 0
+    assert "one_dead.mrc: frame 4 of 6 is blank" in capsys.readouterr().err
+    table = read_star("one_dead/corrected_micrographs.star")["micrographs"].columns
+    assert table["cwFramesLeftOut"] == ("0", "1")
+    told = read_movie_motion("one_dead/micrographs/one_dead_motion.star")
+    assert told.extra["cwFramesLeftOut"] == "4"
+    assert error(told.motion, truth(), PIXEL) < 0.3
+    assert "frame 4 of 6 is blank" in (inside / "one_dead/report.html").read_text()
 
 
 def test_movies_named_one_by_one_can_be_mended_too(inside, capsys):

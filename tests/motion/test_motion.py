@@ -11,6 +11,7 @@ from cryowalk.fourier.transform import to_fourier
 from cryowalk.motion import AlignmentSettings, CorrectedFrames, correct_motion, estimate_motion, find_flaws
 from cryowalk.motion.alignment import bands_of, moments, moments_reference, smooth_track
 from cryowalk.motion.correction import interpolation_transfer, pixel_coefficients
+from cryowalk.motion.dose import add_weighted, add_weighted_reference, dose_factors
 from cryowalk.motion.frames import HeldFrames, check_gain, filled, halved, halved_reference
 from cryowalk.numerics.sizes import fast_length_to
 from cryowalk.numerics.warping import warp, warp_reference
@@ -188,8 +189,8 @@ def test_the_gain_reference_multiplies(movie):
 def test_bad_movies_are_refused(movie):
     frames, motion = movie(size=(256, 256), frames=5)
     blank = frames.pixels.clone()
-    blank[2] = 0
-    with pytest.raises(InputError, match="frame 3 of 5 is blank"):
+    blank[2:4] = 0
+    with pytest.raises(InputError, match="frames 3, 4 of 5 are blank"):
         estimate_motion(ImageStack(pixels=blank, pixel_size=1.1), WHOLE, pixel_size=1.1)
     broken = frames.pixels.clone()
     broken[1, 5, 5] = torch.nan
@@ -205,6 +206,54 @@ def test_bad_movies_are_refused(movie):
         correct_motion(frames, motion, replace(WHOLE, dose_weighting="yes"), pixel_size=1.1)
     with pytest.raises(UsageError, match="frames"):
         correct_motion(ImageStack(pixels=frames.pixels[:3], pixel_size=1.1), motion, PLAIN, pixel_size=1.1)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.2])
+@pytest.mark.parametrize("dead", [0, 7, 15])
+def test_a_blank_or_constant_frame_is_left_out_and_its_dose_is_counted(movie, dead, value):
+    frames, truth = movie(contrast=0.1, local=2.0)
+    broken = frames.pixels.clone()
+    broken[dead] = value
+    movie_ = ImageStack(pixels=broken, pixel_size=1.1)
+    found = estimate_motion(movie_, AlignmentSettings(patches=(3, 3)), pixel_size=1.1)
+    assert found.left_out == (dead,)
+    assert f"frame {dead + 1} of 16 is blank" in found.doubts[-1]
+    assert error(found.motion, truth, 1.1) < 0.45
+    assert len(found.motion.global_displacement) == len(found.motion.local) == len(found.precision) == 16
+    settings = AlignmentSettings(dose_per_frame=2.0)
+    sums = correct_motion(movie_, truth, settings, pixel_size=1.1, left_out=found.left_out)
+    # The same sum from frames without it, each with the weight of its own place in the exposure.
+    still = Motion(global_displacement=torch.zeros(16, 2, dtype=torch.float64), field=truth.field)
+    flat = correct_motion(movie_, still, settings, pixel_size=1.1, left_out=found.left_out)
+    k = torch.hypot(torch.fft.fftfreq(640).double()[:, None] / 1.1, torch.fft.rfftfreq(704).double() / 1.1).clamp_min(1e-6)
+    critical = 0.24499 * k**-1.6649 + 2.8141
+    kept = [index for index in range(16) if index != dead]
+    weights = torch.stack([torch.exp(-2.0 * (index + 1) / (2 * critical)) for index in kept])
+    spectrum = (weights / weights.square().sum(0).sqrt() * torch.fft.rfft2(broken[kept].double())).sum(0)
+    expected = torch.fft.irfft2(spectrum / interpolation_transfer((640, 704), "cubic"), s=(640, 704))
+    assert float((flat.weighted - expected).abs().max() / expected.std()) < 3e-5
+    assert float(sums.plain.mean()) == pytest.approx(float(broken[kept].sum(0).mean()), rel=1e-3)
+
+
+def test_few_products_tell_all_weights_by_dose():
+    for dose, count, pixel_size in ((1.277, 24, 0.885), (0.5, 80, 0.6), (2.0, 3, 3.0)):
+        doses = dose * torch.arange(1, count + 1)
+        factors = dose_factors(doses, pixel_size=pixel_size, voltage_kv=300.0)
+        k = factors.step * torch.arange(factors.table.shape[1], dtype=torch.float64).clamp_min(1e-9)
+        weights = torch.exp(-doses.double()[:, None] / (2 * (0.24499 * k**-1.6649 + 2.8141)))
+        weights = weights / weights.square().sum(0).sqrt()
+        assert float((factors.frames.T @ factors.table - weights).abs().max()) < 1e-6
+        assert len(factors.frames) <= min(count, 10)
+
+
+def test_the_compiled_weights_are_those_of_the_formula():
+    generator = torch.Generator().manual_seed(1)
+    spectrum = torch.randn(30, 20, dtype=torch.complex64, generator=generator)
+    line = torch.rand(50, dtype=torch.float64, generator=generator)
+    totals = torch.zeros(2, 30, 20, dtype=torch.complex64)
+    for function, total in zip((add_weighted, add_weighted_reference), totals, strict=True):
+        function(spectrum, line, total, width=39, spacing=0.016)
+    assert torch.allclose(*totals, atol=1e-5)
 
 
 def test_patches_that_would_be_small_are_fewer_and_told(movie):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -226,10 +226,30 @@ class TiffMovieReader:
         frames = torch.empty((len(places), *self.image_shape), dtype=torch.float32)
         with open_tiff(self.path) as tiff:
             for target, place in zip(frames, places, strict=True):
-                target.numpy()[...] = upside_down(tiff.pages[place].asarray())
+                target.numpy()[...] = upside_down(_pixels(tiff, place))
         if places:
             check_values(frames, places, self.path, what="frame")
         return frames
+
+    def read_bytes(self, index: int) -> UInt8[Tensor, "h w"] | None:
+        """The frame at this position as it is stored, where that is in bytes; None where it is not.
+
+        Raises
+        ------
+        InputError
+            If the position is out of range or the page is damaged.
+        """
+        if self.sample_type != np.uint8:
+            return None
+        require_places([index], self.count, self.path)
+        with open_tiff(self.path) as tiff:
+            return torch.from_numpy(np.ascontiguousarray(upside_down(_pixels(tiff, index))))
+
+
+def _pixels(tiff: Any, place: int) -> NDArray[Any]:
+    """A page's pixels; its strips are inflated by as many threads as torch has."""
+    pixels: NDArray[Any] = tiff.pages[place].asarray(maxworkers=torch.get_num_threads())
+    return pixels
 
 
 def require_places(places: Sequence[int], count: int, path: Path) -> None:

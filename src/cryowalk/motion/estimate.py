@@ -1,8 +1,10 @@
 """How the specimen moved while its movie was taken."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +14,7 @@ from cryowalk.core.errors import ShapeError, UsageError
 from cryowalk.core.execution import ImageSource, Progress, SilentProgress
 from cryowalk.data.motion import Motion
 from cryowalk.motion.alignment import align, bands_of, contrast_to_noise
-from cryowalk.motion.frames import working_frames
+from cryowalk.motion.frames import WorkingFrames, told_blank, working_frames
 from cryowalk.motion.local import align_locally
 from cryowalk.motion.settings import AlignmentSettings
 
@@ -29,6 +31,7 @@ class MotionEstimate:
     `precision` is the standard error of a frame's displacement of the whole field along an axis, Å, from the curvature of the likelihood. `early` and
     `late` are lengths of the track up to 4 e⁻/Å² and after, Å (all of it late where the dose is not known). `contrast` is how far a frame's agreement with the
     sum of the others rises above noise, in standard deviations, and `contrast_before` the same before they were aligned. `doubts` says in words what is wrong.
+    `left_out` are frames, counted from 0, that are blank: their motion is drawn between that of their neighbours, and their precision is infinite.
     """
 
     motion: Motion
@@ -38,6 +41,7 @@ class MotionEstimate:
     early: float
     late: float
     doubts: tuple[str, ...] = ()
+    left_out: tuple[int, ...] = ()
 
     @property
     def total(self) -> float:
@@ -54,14 +58,14 @@ def estimate_motion(
 ) -> MotionEstimate:
     """The displacement of the specimen in every frame relative to the first, of the whole field and, with patches, of every place.
 
-    Frames are read once, one by one; their spectra are kept up to the finest resolution that is looked at.
+    Frames are read once, one by one; their spectra are kept up to the finest resolution that is looked at. Up to a quarter of them may be blank.
 
     Raises
     ------
     ShapeError
         If there are fewer than two frames.
     InputError
-        If a frame is blank or holds values that are not finite numbers.
+        If many frames are blank, or one holds values that are not finite numbers.
     UsageError
         If a setting cannot be meant.
     """
@@ -92,11 +96,14 @@ def estimate_motion(
     elif patches != (1, 1):
         whole, local = align_locally(working, track, settings, patches=patches, coarsest=_COARSEST)
         local = working.pixel_size * (local - local[0])
-    whole = working.pixel_size * (whole - whole[0])
+    whole = _at_all_frames(working.pixel_size * (whole - whole[0]), working.kept, working.movie_frames)
+    whole = whole - whole[0]
     height, width = frames.image_shape
     motion = Motion(global_displacement=whole, local=local, field=(width * pixel_size, height * pixel_size))
     strength = track.information.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)
-    precision = working.pixel_size / strength.sqrt()
+    precision = torch.full((working.movie_frames,), math.inf, dtype=torch.float64)
+    precision[list(working.kept)] = working.pixel_size / strength.sqrt()
+    left_out = tuple(index for index in range(working.movie_frames) if index not in working.kept)
     early, late = _lengths(whole, settings)
     return MotionEstimate(
         motion=motion,
@@ -105,8 +112,25 @@ def estimate_motion(
         contrast_before=still,
         early=early,
         late=late,
-        doubts=tuple(_doubts(whole, precision, settings, is_seen=is_seen)) + _fewer(patches, settings),
+        doubts=tuple(_doubts(whole, precision, settings, is_seen=is_seen))
+        + _fewer(patches, settings)
+        + _blank(left_out, working),
+        left_out=left_out,
     )
+
+
+def _at_all_frames(track: Float[Tensor, "kept 2"], kept: Sequence[int], count: int) -> Float[Tensor, "frames 2"]:
+    """The track with straight lines through the frames that are left out, and the nearest value at the ends."""
+    if len(kept) == count:
+        return track
+    lines = [np.interp(np.arange(count), kept, track[:, axis].numpy()) for axis in (0, 1)]
+    return torch.from_numpy(np.stack(lines, axis=1))
+
+
+def _blank(left_out: tuple[int, ...], frames: WorkingFrames) -> tuple[str, ...]:
+    if not left_out:
+        return ()
+    return (f"{told_blank(left_out, frames.movie_frames)}: left out of the sum, its dose counted for those after it",)
 
 
 def _fitting_patches(settings: AlignmentSettings, frames: ImageSource, pixel_size: float) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -18,9 +18,19 @@ from cryowalk.numerics.sizes import fast_length_from, fast_length_to
 _SPREAD = 8.0  # robust standard deviations beyond which a pixel of the sum is a flaw
 _SURROUNDINGS = 5  # pixels a side, from which a flawed pixel is filled
 _DEAD_FRAME = 0.2  # of the median frame's mean, below which a frame is blank
+_FLAT_FRAME = 0.05  # of the median frame's variance, below which it holds no electrons but a constant
+_MOST_DEAD = 0.25  # of the frames, beyond which the movie is not used
 _SAMPLE = 2**20  # pixels from which a level and its spread are found
 _LARGEST_FACTOR = 13  # of the sides of transforms: few rows and columns are cut away
 _HELD_BYTES = 2**32  # of frames that are kept while a movie is worked on
+
+
+@runtime_checkable
+class ByteSource(Protocol):
+    """A source that gives frames as they are stored, where that is in bytes."""
+
+    def read_bytes(self, index: int) -> Tensor | None:
+        """The frame `[h, w]`, uint8; None where it is stored otherwise."""
 
 
 class HeldFrames:
@@ -44,20 +54,37 @@ class HeldFrames:
 
     def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
         """These frames, the caller's to change."""
-        if len(indices) == 1:
-            return self._one(indices[0])[None]
-        return torch.stack([self._one(index) for index in indices])
+        if len(indices) == 1 and indices[0] not in self._kept:
+            first = self._first(indices[0])
+            return first[None] if first.is_floating_point() else first[None].float()
+        frames: Tensor | None = None
+        for place, index in enumerate(indices):
+            frame = self._kept[index] if index in self._kept else self._first(index)
+            if frames is None:
+                kind = frame.dtype if frame.is_floating_point() else torch.float32
+                frames = torch.empty(len(indices), *frame.shape, dtype=kind, device=frame.device)
+            frames[place] = frame
+        return torch.empty(0, *self.image_shape) if frames is None else frames
 
-    def _one(self, index: int) -> Float[Tensor, "h w"]:
-        if index in self._kept:
-            return self._kept[index].to(torch.float32, copy=True)
+    def _first(self, index: int) -> Tensor:
+        """A frame that was not kept, as it was read or in bytes; it is kept if it still fits."""
+        stored = self._source.read_bytes(index) if isinstance(self._source, ByteSource) else None
+        if stored is not None:
+            stored = stored.to(self._device)
+            self._keep(index, stored)
+            return stored
         frame = self._source.read([index])[0].to(self._device)
         compact = _compact(frame)
-        size = compact.numel() * compact.element_size()
-        if size <= self._left:
-            self._left -= size
-            self._kept[index] = compact.clone() if compact is frame else compact
+        self._keep(index, compact.clone() if compact is frame and self._fits(compact) else compact)
         return frame
+
+    def _fits(self, frame: Tensor) -> bool:
+        return frame.numel() * frame.element_size() <= self._left
+
+    def _keep(self, index: int, frame: Tensor) -> None:
+        if self._fits(frame):
+            self._left -= frame.numel() * frame.element_size()
+            self._kept[index] = frame
 
 
 def _compact(frame: Float[Tensor, "h w"]) -> Tensor:
@@ -116,13 +143,14 @@ def filled(frames: Float[Tensor, "n h w"], flaws: Bool[Tensor, "h w"]) -> Float[
 
 
 class WorkingFrames(NamedTuple):
-    """Spectra of frames on a coarser grid, its size and pixel size (Å), the share of the field (y, x) that it covers, and each frame's mean."""
+    """Spectra of frames on a coarser grid, its size and pixel size (Å), the share of the field (y, x) that it covers, and which of how many frames these are."""
 
     spectra: Complex[Tensor, "frames h half"]
     size: tuple[int, int]
     pixel_size: float
     covered: tuple[float, float]
-    means: Float[Tensor, " frames"]
+    kept: tuple[int, ...]
+    movie_frames: int
 
 
 def check_gain(gain: Float[Tensor, "h w"], frame_shape: tuple[int, int]) -> None:
@@ -176,12 +204,12 @@ def working_frames(frames: ImageSource, *, pixel_size: float, finest: float, pro
     """The spectra of all frames on a grid whose Nyquist frequency is that of the finest spacing (Å); frames are read one by one.
 
     Edges are cut by a few pixels to sizes that transform fast. Frames that are more than twice as fine as needed are halved before they are transformed; what that takes
-    from a frequency is given back.
+    from a frequency is given back. Frames that are blank or constant while others are not are left out.
 
     Raises
     ------
     InputError
-        If a frame holds values that are not finite numbers, or is blank while others are not.
+        If a frame holds values that are not finite numbers, or too many are blank.
     """
     progress = progress or SilentProgress()
     shrink = max(1.0, finest / (2 * pixel_size))
@@ -192,27 +220,31 @@ def working_frames(frames: ImageSource, *, pixel_size: float, finest: float, pro
     rows, columns = (fast_length_from(math.ceil(length / shrink), largest_factor=_LARGEST_FACTOR) for length in (height, width))
     size = (rows, columns)
     spectra: Tensor | None = None
-    means = torch.empty(frames.count, dtype=torch.float64)
+    means, variances = (torch.empty(frames.count, dtype=torch.float64) for _ in range(2))
     for index in range(frames.count):
-        frame = _trimmed(frames.read([index])[0], (height, width))
+        frame = frames.read([index])[0][:height, :width]  # at the far ends, so that pixel (0, 0) stays where it is
         for _ in range(halvings):
             frame = halved(frame)
         mean = frame.mean()
         means[index] = mean
         if not math.isfinite(float(mean)):
             raise InputError(f"frame {index + 1} holds values that are not finite numbers", cause="a damaged file")
-        spectrum = lower_frequencies(to_fourier(frame.sub_(mean) if halvings else frame - mean), size=size)
+        centred = frame.sub_(mean) if halvings else frame - mean
+        variances[index] = centred.reshape(-1).square().mean()
+        spectrum = lower_frequencies(to_fourier(centred), size=size)
         if spectra is None:
             spectra = torch.empty(frames.count, *spectrum.shape, dtype=spectrum.dtype, device=spectrum.device)
         spectra[index] = spectrum
         progress.advance()
     if spectra is None:
         raise InputError("the movie has no frames")
-    _require_exposed(means)
+    kept = _exposed(means, variances)
+    if len(kept) < frames.count:
+        spectra = spectra[list(kept)]
     if halvings:
         spectra /= _halving_transfer(size, (height, width), halvings).to(spectra.real)
     covered = (height / frames.image_shape[0], width / frames.image_shape[1])
-    return WorkingFrames(spectra, size, pixel_size * height / size[0], covered, means)
+    return WorkingFrames(spectra, size, pixel_size * height / size[0], covered, kept, frames.count)
 
 
 def halved(frame: Float[Tensor, "h w"]) -> Float[Tensor, "h2 w2"]:
@@ -245,19 +277,27 @@ def _halving_transfer(size: tuple[int, int], full: tuple[int, int], halvings: in
     return transfer
 
 
-def _require_exposed(means: Tensor) -> None:
-    middle = float(means.median())
+def _exposed(means: Float[Tensor, " frames"], variances: Float[Tensor, " frames"]) -> tuple[int, ...]:
+    """The frames that are neither blank nor constant, counted from 0."""
+    middle, spread = float(means.median()), float(variances.median())
     if middle <= 0:
         raise InputError("the movie holds no electrons: the mean of its frames is not above zero", cause="a blank exposure")
-    dead = torch.nonzero(means < _DEAD_FRAME * middle)[:, 0].tolist()
-    if dead:
-        numbers = ", ".join(str(index + 1) for index in dead[:8])
+    is_dead = (means < _DEAD_FRAME * middle) | (variances < _FLAT_FRAME * spread)
+    dead = is_dead.nonzero()[:, 0].tolist()
+    if len(dead) > _MOST_DEAD * len(means) or (dead and len(means) - len(dead) < 2):
         raise InputError(
-            f"{'frame' if len(dead) == 1 else 'frames'} {numbers} of {len(means)} {'is' if len(dead) == 1 else 'are'} blank",
+            told_blank(dead, len(means)),
             expected="frames of about the same mean",
-            cause="the shutter was closed, or a frame was lost",
+            cause="the shutter was closed, or frames were lost",
             fix="take those frames out of the movie, or leave the movie out",
         )
+    return tuple((~is_dead).nonzero()[:, 0].tolist())
+
+
+def told_blank(dead: Sequence[int], count: int) -> str:
+    """Which frames (counted from 0) of how many are blank, in words."""
+    numbers = ", ".join(str(index + 1) for index in dead[:8]) + (" …" if len(dead) > 8 else "")
+    return f"{'frame' if len(dead) == 1 else 'frames'} {numbers} of {count} {'is' if len(dead) == 1 else 'are'} blank"
 
 
 def binned_frames(frames: WorkingFrames, displacement: Float[Tensor, "frames 2"]) -> Float[Tensor, "frames h w"]:
@@ -268,8 +308,3 @@ def binned_frames(frames: WorkingFrames, displacement: Float[Tensor, "frames 2"]
         back = shift_phases((height, width), -displacement[index].double().to(spectrum.device), pixel_size=1.0)
         moved[index] = to_real(spectrum * back.to(spectrum), width=width)
     return moved
-
-
-def _trimmed(frame: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "h2 w2"]:
-    """The frame without a few rows and columns at its far ends, so that pixel (0, 0) stays where it is."""
-    return frame[: size[0], : size[1]].contiguous()

@@ -9,6 +9,7 @@ Source: MacKay, Neural Comput. 4, 415 (1992), section 4, for learning the width 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,8 +32,11 @@ _ROBUST = 3.0  # standard deviations, beyond which a patch counts for less
 
 def align_locally(
     frames: WorkingFrames, track: Track, settings: AlignmentSettings, *, patches: tuple[int, int], coarsest: float
-) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "frames 2 5"]]:
-    """The displacement of the field's middle and the local terms in each frame, pixels of the working grid; the start is the track of the whole field."""
+) -> tuple[Float[Tensor, "frames 2"], Float[Tensor, "all_frames 2 5"]]:
+    """The displacement of the field's middle in each frame that is kept and the local terms in every frame, pixels of the working grid.
+
+    The start is the track of the whole field.
+    """
     displacement, overconfidence = track.displacement, track.overconfidence
     count = len(displacement)
     images = binned_frames(frames, displacement)
@@ -60,7 +64,8 @@ def align_locally(
             )
         )
     del images
-    time = _time_basis(count)
+    all_times = _time_basis(frames.movie_frames, frames.kept)
+    time = all_times[list(frames.kept)]
     basis = spatial_terms(places)
     # A patch's displacement in frame f along an axis: global[f] + Σ_jp c_jp b_j t_p(f).
     design = torch.einsum("nj,fp->nfjp", basis, time).reshape(len(places), count, _TERMS * _POWERS)
@@ -81,7 +86,7 @@ def align_locally(
         change = (step_whole.abs().max(), torch.einsum("nfk,ka->nfa", design, step_terms).abs().max())
         if max(map(float, change)) < _CLOSE:
             break
-    local = torch.einsum("fp,jpa->faj", time, terms.reshape(_TERMS, _POWERS, 2))
+    local = torch.einsum("fp,jpa->faj", all_times, terms.reshape(_TERMS, _POWERS, 2))
     return displacement + whole, local
 
 
@@ -108,11 +113,11 @@ def _window(side: tuple[int, int]) -> Float[Tensor, "h w"]:
     return (lines[0][:, None] * lines[1]).float()
 
 
-def _time_basis(frames: int) -> Float[Tensor, "frames powers"]:
-    """f, f², f³ over the movie's length, with mean zero: what is common to all frames moves nothing."""
+def _time_basis(frames: int, kept: Sequence[int]) -> Float[Tensor, "frames powers"]:
+    """f, f², f³ over the movie's length, with mean zero over the frames that are kept: what is common to them moves nothing."""
     time = torch.arange(frames, dtype=torch.float64) / max(1, frames - 1)
     powers = torch.stack([time**power for power in range(1, _POWERS + 1)], dim=1)
-    return powers - powers.mean(0)
+    return powers - powers[list(kept)].mean(0)
 
 
 def _spread_of(terms: Float[Tensor, "terms 2"], uncertain: Float[Tensor, "terms 2"], variance: float, *, least: float) -> float:

@@ -105,7 +105,14 @@ def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSetti
         try:
             frames = _frames(path, inputs)
             estimate = estimate_motion(frames, own, pixel_size=optics.pixel_size)
-            sums = correct_motion(frames, estimate.motion, own, pixel_size=optics.pixel_size, voltage_kv=optics.voltage_kv)
+            sums = correct_motion(
+                frames,
+                estimate.motion,
+                own,
+                pixel_size=optics.pixel_size,
+                voltage_kv=optics.voltage_kv,
+                left_out=estimate.left_out,
+            )
         except InputError as error:
             if error.file is not None:
                 raise
@@ -189,7 +196,13 @@ def _movie_motion(
         dose_per_frame=settings.dose_per_frame,
         dose_before=settings.dose_before,
         voltage_kv=optics.voltage_kv,
+        extra={"cwFramesLeftOut": _numbers(estimate)} if estimate.left_out else {},
     )
+
+
+def _numbers(estimate: MotionEstimate) -> str:
+    """The frames that are left out, counted from 1."""
+    return ",".join(str(index + 1) for index in estimate.left_out)
 
 
 def _facts(estimate: MotionEstimate) -> dict[str, object]:
@@ -201,6 +214,7 @@ def _facts(estimate: MotionEstimate) -> dict[str, object]:
         "contrast": estimate.contrast,
         "contrast_before": estimate.contrast_before,
         "doubts": list(estimate.doubts),
+        "left_out": len(estimate.left_out),
     }
 
 
@@ -215,4 +229,5 @@ def _table(movies: MicrographSet, stems_: Sequence[str], job: Job, *, sums: Sequ
         extra[_COLUMNS[name]] = named(f"{_ENDINGS[name]}.mrc")
     for label, fact in _ACCUMULATED.items():
         extra[label] = number_texts(torch.tensor([float(one[fact]) for one in facts], dtype=torch.float64))
+    extra["cwFramesLeftOut"] = tuple(str(one["left_out"]) for one in facts)
     return replace(movies, names=named(".mrc"), metadata_names=named("_motion.star"), extra=extra)
