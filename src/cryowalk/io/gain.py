@@ -97,7 +97,9 @@ def _fitted(divisor: NDArray[np.float64], shape: tuple[int, int], path: Path) ->
         f"the gain reference is {height} × {width} px (height × width), the frames are {shape[0]} × {shape[1]}",
         file=path,
         cause="the reference is turned by 90°" if is_turned else "the reference of another camera, or of another binning",
-        fix="turn it by 90° (try both directions, and a flip)" if is_turned else "name the reference of this camera",
+        fix="turn it by 90° either way, or transpose it: these three bring it to the size of the frames, and a flip alone does not"
+        if is_turned
+        else "name the reference of this camera",
     )
 
 
