@@ -51,8 +51,7 @@ RUNS_CODE = {
     ("eval", "run.py"),
 }  # course/run.py runs the learner's own notebook, which is what it was asked to check
 # what a built room may still lack, with the reason
-EXEMPT = {
-}
+EXEMPT = {}
 
 
 def sources() -> list[Path]:

@@ -22,13 +22,13 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 @_compiled
-def _along(line: Any, place: float) -> float:
+def _along(line: Any, place: float) -> Any:
     """The displacement at a column, of the quadratic p₀ + p₁c + p₂c² that a field is along a row."""
     return line[0] + place * (line[1] + line[2] * place)
 
 
 @_compiled
-def _is_level(line: Any, first: int, last: int) -> bool:
+def _is_level(line: Any, first: int, last: int) -> Any:
     """Whether the displacement has the same whole part from column `first` to `last`."""
     floor = np.floor(_along(line, first))
     if np.floor(_along(line, last)) != floor:
