@@ -1,7 +1,9 @@
 """`cryowalk motion` on real files: what it writes, that bad movies leave the good ones alone, that a kill changes no byte, EER and gain references."""
 
 import json
+import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -150,6 +152,32 @@ def test_bad_movies_are_told_at_the_end_and_only_they_are_done_again(inside, cap
     capsys.readouterr()
     assert motion("mixed", "--patches", "1", "1", movies=["mixed.star"], quiet=("--threads", "1")) == 0
     assert "nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_three_of_a_thousand_movies_are_missing(tmp_path, monkeypatch, capsys):
+    """All the others are done, the three are told with their rows at the end, and the next run does those three alone, in memory that does not grow."""
+    monkeypatch.chdir(tmp_path)
+    write_movie(iter([frame[:64, :64] for frame in counted()[:3]]), Path("first.mrc"), pixel_size=PIXEL)
+    names, missing = [f"m{number:04d}.mrc" for number in range(1000)], ("m0007.mrc", "m0500.mrc", "m0999.mrc")
+    for name in names:
+        if name not in missing:
+            os.link("first.mrc", name)
+    star(names, Path("thousand.star"))
+    words = ("--patches", "1", "1")
+    assert motion("out", *words, movies=["thousand.star"]) == 3
+    told = capsys.readouterr().err
+    assert "3 of 1000 files could not be used" in told
+    assert all(f"{name}: there is no such movie" in told for name in missing)
+    assert read_micrographs("out/corrected_micrographs.star").movie_names == tuple(n for n in names if n not in missing)
+    untouched = Path("out/micrographs/m0000.mrc").stat().st_mtime_ns
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in missing:
+        os.link("first.mrc", name)
+    assert motion("out", *words, movies=["thousand.star"]) == 0
+    assert len(read_micrographs("out/corrected_micrographs.star")) == 1000
+    assert Path("out/micrographs/m0000.mrc").stat().st_mtime_ns == untouched
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
 def test_a_blank_frame_is_left_out_with_a_notice(inside, capsys):
