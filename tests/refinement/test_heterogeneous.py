@@ -16,7 +16,7 @@ from cryowalk.geometry.symmetry import symmetry_operators
 from cryowalk.inference.model_orientations import ModelOrientations
 from cryowalk.inference.orientations import LocalOrientations
 from cryowalk.refinement import heterogeneous
-from cryowalk.refinement.class_planning import on_whole_pixels, planned
+from cryowalk.refinement.class_planning import planned
 from cryowalk.refinement.heterogeneous import classify_volumes, fudge_of, iterations, slice_power, temperature_of
 from cryowalk.refinement.heterogeneous_settings import HeterogeneousSettings
 
@@ -87,17 +87,6 @@ def test_kept_poses_are_kept_to_a_fraction_of_a_pixel(mixed, sorted_out):
     assert torch.equal(sorted_out.particles.pose.lab_from_particle, mixed[0].pose.lab_from_particle)
     assert sorted_out.particles.images is not None
     assert torch.equal(sorted_out.particles.images.read([3]), mixed[0].images.read([3]))
-
-
-def test_images_moved_to_whole_pixels_show_the_particle_there(mixed):
-    moved = on_whole_pixels(mixed[0])
-    places = moved.pose.shift / PIXEL
-    assert torch.allclose(places, places.round(), atol=1e-9)
-    spectrum, before = (to_fourier(images.read([5]))[0] for images in (moved.images, mixed[0].images))
-    kx, ky = 3, 2
-    by = moved.pose.shift[5] - mixed[0].pose.shift[5]
-    phase = torch.exp(torch.tensor(-2j * torch.pi) * float(kx * by[0] + ky * by[1]) / (BOX * PIXEL))
-    assert torch.allclose(spectrum[ky, kx], before[ky, kx] * phase.to(before), atol=1e-3 * float(before.abs().max()))
 
 
 def test_one_map_for_each_class_keeps_their_order(mixed):

@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryowalk.core.errors import InputError, UsageError
-from cryowalk.core.execution import ImageSource, Progress
+from cryowalk.core.execution import Progress
 from cryowalk.data import ParticleSet, Volume
-from cryowalk.fourier.filters import shift_images
 from cryowalk.geometry.symmetry import symmetry_name
 from cryowalk.refinement.heterogeneous_settings import HeterogeneousSettings
 from cryowalk.refinement.planning import DEFAULT_DIAMETER
@@ -57,30 +56,6 @@ class ClassWork:
         return self.settings.shift_range or PIXELS_OF_RANGE * self.grid.pixel_size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovedImages:
-    """Another source's images, each moved by its shift (Å) as it is read."""
-
-    source: ImageSource
-    shift: Float[Tensor, "n 2"]
-    pixel_size: float
-
-    @property
-    def count(self) -> int:
-        """How many images there are."""
-        return self.source.count
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width, pixels."""
-        return self.source.image_shape
-
-    def read(self, indices: Sequence[int]) -> Float[Tensor, "n h w"]:
-        """The moved images at these positions."""
-        images = self.source.read(indices)
-        return shift_images(images, self.shift[list(indices)].to(images), pixel_size=self.pixel_size)
-
-
 def planned(
     particles: ParticleSet,
     references: Sequence[Volume],
@@ -111,8 +86,6 @@ def planned(
     weight = solvent_mask(grid.box, diameter=diameter, pixel_size=grid.pixel_size)
     if mask is not None:
         weight = mask_on(mask, grid, progress)
-    if settings.looks_for == "none":
-        chosen = on_whole_pixels(chosen)
     return ClassWork(
         particles=chosen, left_out=usable.left_out, groups=scale_groups(chosen), starts=starts, mask=weight, diameter=diameter,
         grid=grid, settings=settings, seed=int(torch.randint(2**31, (), generator=generator)),
@@ -152,16 +125,6 @@ def check_choices(particles: ParticleSet, references: int, settings: Heterogeneo
             "--relax-symmetry tries copies of known poses, and --search global knows none",
             fix="give --search local or --skip-align",
         )
-
-
-def on_whole_pixels(particles: ParticleSet) -> ParticleSet:
-    """The particles with their images moved by less than a pixel, so that places are whole pixels, as the engine reads them."""
-    pose, images = particles.pose, particles.images
-    if pose is None or images is None:
-        return particles
-    whole = (pose.shift / particles.pixel_size).round() * particles.pixel_size
-    moved = MovedImages(source=images, shift=whole - pose.shift, pixel_size=particles.pixel_size)
-    return replace(particles, images=moved, pose=replace(pose, shift=whole))
 
 
 def mask_on(mask: Volume, grid: ImageGrid, progress: Progress) -> Float[Tensor, "z y x"]:

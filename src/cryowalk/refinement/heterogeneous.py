@@ -122,17 +122,7 @@ def iterations(
 def finished(work: ClassWork, state: ClassState) -> VolumeClasses:
     """The result of a classification whose last state this is."""
     particles = replace(work.particles, pose=state.pose, class_number=state.model + 1)
-    if work.settings.looks_for == "none":
-        particles = _as_given(work.particles, particles)
     return VolumeClasses(volumes=state.maps, particles=particles, state=state, left_out=work.left_out)
-
-
-def _as_given(moved: ParticleSet, particles: ParticleSet) -> ParticleSet:
-    """The particles with their images and places as they were before these were brought to whole pixels."""
-    images, pose = moved.images, particles.pose
-    if images is None or pose is None:
-        return particles
-    return replace(particles, images=images.source, pose=replace(pose, shift=pose.shift - images.shift))  # type: ignore[attr-defined]
 
 
 def _resumed(work: ClassWork, saved: Mapping[str, Any] | None) -> ClassState | None:
