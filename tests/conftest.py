@@ -1,12 +1,17 @@
 """What every test may ask for: seeded generators, and the real data beside the repository where it is present."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# A shell starts what runs in its background with Ctrl-C ignored, and programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
