@@ -135,8 +135,8 @@ def test_a_checkpoint_of_other_settings_is_refused(easy):
 
 
 @pytest.mark.slow
-def test_noise_has_no_signal_beyond_the_starting_map(easy):
-    particles, _, volume = easy
+def test_noise_has_no_signal_beyond_the_starting_map(easy, specimen):
+    volume, particles = easy[2], replace(specimen(24, pixel_size=5.6).particles(200, snr=2.0), pose=None)
     pixels = torch.randn(particles.images.pixels.shape, generator=generator())
     noise = particles.with_images(replace(particles.images, pixels=pixels))
     settings = replace(QUICK, starting_resolution=40.0, joined_resolution=40.0)

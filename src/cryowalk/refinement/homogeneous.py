@@ -19,7 +19,7 @@ from torch import Tensor
 from cryowalk.core.errors import StateConflict
 from cryowalk.core.execution import Checkpoint, NoCheckpoint, Progress, SilentProgress
 from cryowalk.data import HalfMaps, ParticleSet, Pose, Volume
-from cryowalk.geometry.symmetry import distance_modulo_symmetry
+from cryowalk.geometry.symmetry import distance_modulo_symmetry, symmetry_order
 from cryowalk.inference.noise import initial_noise
 from cryowalk.numerics.random import generator as seeded
 from cryowalk.refinement.cramer_rao import pose_bound
@@ -35,6 +35,7 @@ from cryowalk.refinement.half_pass import (
 from cryowalk.refinement.non_uniform import locally_filtered
 from cryowalk.refinement.planning import RefinementWork, planned
 from cryowalk.refinement.regularisation import (
+    THRESHOLD,
     Agreement,
     agreement,
     flattened,
@@ -47,7 +48,9 @@ from cryowalk.refinement.sampling import Outlook, SamplingPlan, Schedule
 from cryowalk.refinement.scale import fitted_scale
 from cryowalk.refinement.settings import RefinementSettings
 from cryowalk.refinement.state import IterationRecord, PoseFacts, RefinementState, packed, told, unpacked
+from cryowalk.validation.masks import independent_fraction
 from cryowalk.validation.shell_correlation import ShellCorrelation
+from cryowalk.validation.thresholds import shell_sizes, sigma_curve
 
 DEFAULT = RefinementSettings()
 SAMPLE = 64  # particles of a half from which the accuracy is estimated
@@ -55,6 +58,7 @@ STRENGTH_SAMPLE = 64  # particles of a half from which the reference's strength 
 STRENGTH_STEP = math.radians(15.0)
 STRENGTH_ROUNDS = 4
 STRENGTH_SETTLED = 0.1
+LEAKAGE = 2  # shells into which the circular mask of the images and the edge of the low-pass carry the starting map
 WORST_ACCURACY = math.radians(30.0)
 
 
@@ -367,6 +371,14 @@ def _curve(work: RefinementWork, fsc: Float[Tensor, " shells"]) -> ShellCorrelat
     return ShellCorrelation(frequency=frequency, correlation=fsc)
 
 
+def _signal_threshold(work: RefinementWork) -> Float[Tensor, " shells"]:
+    """0.143, or three standard deviations of the correlation of noise where a shell has too few coefficients for that."""
+    sizes = shell_sizes(work.schedule.box)
+    mask = Volume(voxels=work.mask, voxel_size=work.schedule.pixel_size)
+    share = independent_fraction(mask) / symmetry_order(work.settings.symmetry)
+    return sigma_curve(sizes, independent_fraction=share).clamp_min(THRESHOLD).float()
+
+
 def finished(work: RefinementWork, state: RefinementState | None) -> Refinement:
     """The result of a refinement whose last state this is.
 
@@ -387,6 +399,6 @@ def finished(work: RefinementWork, state: RefinementState | None) -> Refinement:
         whole_correlation=_curve(work, state.whole_correlation),
         noise=state.noise,
         history=state.history,
-        has_signal=signal_beyond(state.whole_correlation, shell=shell + 1),
+        has_signal=signal_beyond(state.whole_correlation, shell=shell + LEAKAGE, threshold=_signal_threshold(work)),
         left_out=work.left_out,
     )

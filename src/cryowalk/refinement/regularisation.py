@@ -88,7 +88,8 @@ def last_shell_above(fsc: Float[Tensor, " shells"], *, threshold: float = THRESH
     return int(below[0]) if len(below) else len(fsc) - 1
 
 
-def signal_beyond(fsc: Float[Tensor, " shells"], *, shell: int, threshold: float = THRESHOLD) -> bool:
-    """Whether the correlation stays at or above the threshold in the shell after `shell`, and in the one after it."""
+def signal_beyond(fsc: Float[Tensor, " shells"], *, shell: int, threshold: Float[Tensor, " shells"] | None = None) -> bool:
+    """Whether the correlation stays at or above the threshold (0.143 unless given) in the shell after `shell`, and in the one after it."""
     beyond = fsc[shell + 1 : shell + 3]
-    return bool(len(beyond) > 0 and (beyond >= threshold).all())
+    least = torch.full_like(fsc, THRESHOLD) if threshold is None else threshold.to(fsc)
+    return bool(len(beyond) > 0 and (beyond >= least[shell + 1 : shell + 3]).all())
