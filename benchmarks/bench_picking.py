@@ -140,7 +140,7 @@ def main() -> None:
     facts = machine(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), 1024 if options.quick else 4096, options.threads)
-    name = "bench_picking_quick.json" if options.quick else "bench_picking.json"
+    name = "bench_picking_quick.json" if options.quick else "picking.json"
     path = write_result(name, {"machine": facts, "goal": GOAL, "results": [result]}, options.output)
     print(json.dumps(result, indent=1))
     print(path)
