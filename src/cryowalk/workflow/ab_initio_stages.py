@@ -18,7 +18,7 @@ from cryowalk.numerics.random import generator
 from cryowalk.refinement.ab_initio import AbInitio, ab_initio
 from cryowalk.refinement.ab_initio_settings import AbInitioSettings
 from cryowalk.workflow.job import Job
-from cryowalk.workflow.stages import FLOAT_BYTES
+from cryowalk.workflow.stages import FLOAT_BYTES, refuse_subtomograms
 
 DATA_NAME = "run_data.star"
 SCORES_NAME = "scores.json"
@@ -37,10 +37,7 @@ def check_ab_initio(particles: ParticleSet, *, file: Path) -> None:
     InputError
         If they have no images or no CTF, or are sub-tomograms.
     """
-    if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
-        raise InputError(
-            "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"
-        )
+    refuse_subtomograms(particles, file=file)
     absent = {"rlnImageName": particles.images is None, "rlnDefocusU": particles.defocus is None}
     lacking = [name for name, is_absent in absent.items() if is_absent]
     if lacking:

@@ -36,6 +36,7 @@ from cryowalk.io.relion_refinement_state import (
 from cryowalk.io.star_numbers import number_texts
 from cryowalk.numerics.random import generator
 from cryowalk.workflow.job import Job
+from cryowalk.workflow.stages import refuse_subtomograms
 
 RANKING = "class_ranking.json"
 SCORE, CLASS_SCORE = "cwParticleScore", "cwClassScore"  # columns of the last iteration's table
@@ -53,10 +54,7 @@ def check_class2d(particles: ParticleSet, settings: ClassificationSettings, *, f
     InputError
         If they cannot.
     """
-    if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
-        raise InputError(
-            "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"
-        )
+    refuse_subtomograms(particles, file=file)
     try:
         check_particles(particles, settings)
     except InputError as error:

@@ -37,7 +37,7 @@ from cryowalk.refinement.regularisation import LARGEST_FSC, LEAST_FSC
 from cryowalk.refinement.settings import RefinementSettings
 from cryowalk.refinement.state import IterationRecord, PoseFacts, RefinementState
 from cryowalk.workflow.job import Job
-from cryowalk.workflow.stages import FLOAT_BYTES, HALF_MAP_NAMES, MAP_NAME, is_constant
+from cryowalk.workflow.stages import FLOAT_BYTES, HALF_MAP_NAMES, MAP_NAME, is_constant, require_images
 
 DATA_NAME = "run_data.star"
 SCORES_NAME = "scores.json"
@@ -71,23 +71,13 @@ def check_inputs(inputs: RefinementInputs, settings: RefinementSettings, *, file
         raise UsageError(
             "--relax-symmetry tries copies of known poses, and --search global knows none", fix="give --search local as well"
         )
-    if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
-        raise InputError(
-            "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"
-        )
     absent = {
         "rlnImageName": particles.images is None,
         "rlnDefocusU": particles.defocus is None,
         "rlnAngleRot, rlnAngleTilt and rlnAnglePsi": particles.pose is None and settings.search != "global",
     }
-    lacking = [name for name, is_absent in absent.items() if is_absent]
-    if lacking:
-        fix = (
-            "estimate the CTF first: cryowalk ctf --i MICROGRAPHS.star --coords PARTICLES.star"
-            if lacking == ["rlnDefocusU"]
-            else ""
-        )
-        raise InputError(f"the particles lack {', '.join(lacking)}", file=file, fix=fix or "give a STAR file with these columns")
+    fix = "estimate the CTF first: cryowalk ctf --i MICROGRAPHS.star --coords PARTICLES.star"
+    require_images(particles, absent, file=file, without_ctf=fix)
     if is_constant(inputs.reference):
         raise InputError("the reference is constant: there is nothing to compare with", fix="look at it: cryowalk inspect FILE")
 

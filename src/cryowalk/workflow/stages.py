@@ -128,19 +128,14 @@ def check_particles(particles: ParticleSet, settings: ReconstructionSettings, *,
     InputError
         If they have no images, no poses or no CTF, or an image is in both half sets.
     """
-    if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
-        raise InputError(
-            "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"
-        )
     absent = {
         "rlnImageName": particles.images is None,
         "rlnAngleRot, rlnAngleTilt and rlnAnglePsi": particles.pose is None,
         "rlnDefocusU": particles.defocus is None and settings.ctf != "none",
     }
-    lacking = [name for name, is_absent in absent.items() if is_absent]
-    if lacking:
-        fix = "estimate the CTF first, or give --ctf none if the images have no CTF" if lacking == ["rlnDefocusU"] else ""
-        raise InputError(f"the particles lack {', '.join(lacking)}", file=file, fix=fix or "give a STAR file with these columns")
+    require_images(
+        particles, absent, file=file, without_ctf="estimate the CTF first, or give --ctf none if the images have no CTF"
+    )
     if particles.half is not None:
         half_of: dict[str, int] = {}
         for row, (name, half) in enumerate(zip(particles.image_names, particles.half.tolist(), strict=True)):
@@ -150,6 +145,35 @@ def check_particles(particles: ParticleSet, settings: ReconstructionSettings, *,
                     file=file,
                     fix="give all rows of one image one rlnRandomSubset, or remove the copies",
                 )
+
+
+def refuse_subtomograms(particles: ParticleSet, *, file: Path) -> None:
+    """Nothing, if the particles are images.
+
+    Raises
+    ------
+    InputError
+        If they are sub-tomograms.
+    """
+    if any(group.extra.get("rlnImageDimensionality") == "3" for group in particles.optics):
+        raise InputError(
+            "the particles are sub-tomograms (rlnImageDimensionality 3)", file=file, expected="images: rlnImageDimensionality 2"
+        )
+
+
+def require_images(particles: ParticleSet, absent: Mapping[str, bool], *, file: Path, without_ctf: str) -> None:
+    """Nothing, if the particles are images and none of the columns is absent; `without_ctf` is what to do where the CTF alone is.
+
+    Raises
+    ------
+    InputError
+        If they are sub-tomograms, or lack columns.
+    """
+    refuse_subtomograms(particles, file=file)
+    lacking = [name for name, is_absent in absent.items() if is_absent]
+    if lacking:
+        fix = without_ctf if lacking == ["rlnDefocusU"] else "give a STAR file with these columns"
+        raise InputError(f"the particles lack {', '.join(lacking)}", file=file, fix=fix)
 
 
 def reconstruct_files(job: Job, particles: ParticleSet, settings: ReconstructionSettings, *, seed: int) -> Reconstruction:
