@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.cryowalk-ready
 WORKERS ?= 2
 # Two workers with a thread each: most tests are too small for two threads. The files of a folder's fixtures stay together.
-PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -rs
+# A test that hangs fails by its name after its time, and failures stand last in the summary.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --durations=15 -rsfE
 export MPLBACKEND := Agg
 
 .PHONY: walk test quick setup lint types docs notebooks clean
@@ -24,8 +25,8 @@ walk: setup
 # The site is built by tests/test_docs.py, warnings as errors and without a network.
 test: lint types
 	$(BIN)/pytest --doctest-modules src
-	$(PARALLEL) -m 'not slow and not agreement'
-	$(PARALLEL) -m 'slow or agreement' --durations=15
+	$(PARALLEL) --timeout 300 -m 'not slow and not agreement'
+	$(PARALLEL) --timeout 1200 -m 'slow or agreement'
 
 quick: setup
 	$(BIN)/pytest -m 'not slow and not agreement' -x
