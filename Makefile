@@ -16,7 +16,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cryowalk needs Python 3.11 or newer; this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[course,dev,docs]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[course,data,dev,docs,zarr]'
 	touch $(STAMP)
 
 walk: setup
