@@ -11,6 +11,7 @@ __getattr__, __dir__ = lazy_exports(
         "guinier": "curves",
         "images": "gallery",
         "isosurface": "surface",
+        "picks_thumbnail": "picks",
         "projections": "sections",
         "slices": "sections",
         "viewing_directions": "directions",
