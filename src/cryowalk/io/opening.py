@@ -120,8 +120,10 @@ def read_up_to(stream: BufferedIOBase, size: int, *, path: Path) -> bytearray:
     return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, limit: int = TEXT_LIMIT) -> str:
     """The text of a file (UTF-8, a byte-order mark dropped, compressed or not); bytes that are no UTF-8 survive a round trip.
+
+    No more than `limit` bytes of text are taken in.
 
     Raises
     ------
@@ -129,9 +131,10 @@ def read_text(path: Path) -> str:
         If it is missing, empty, binary, or inflates without bound.
     """
     with open_content(path) as stream:
-        content = read_up_to(stream, TEXT_LIMIT + 1, path=path)
-    if len(content) > TEXT_LIMIT:
-        raise InputError("inflates to more than 2 GiB of text", file=path, cause="not a table, or a decompression bomb")
+        content = read_up_to(stream, limit + 1, path=path)
+    if len(content) > limit:
+        size = f"{limit // 2**30} GiB" if limit >= 2**30 else f"{limit // 2**20} MiB"
+        raise InputError(f"inflates to more than {size} of text", file=path, cause="not a table, or a decompression bomb")
     kind = foreign_kind(bytes(content[:64]))
     if kind:
         raise InputError(f"this is {kind}", file=path, expected="a text file")
