@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """How this command was started: `arguments` are its words; `progress` is shown on standard error unless `quiet`."""
+    """How this command was started: `arguments` are its words; `progress` is shown on standard error unless `quiet`; with `is_strict` warnings are errors."""
 
     command: str
     seed: int = 0
@@ -28,6 +28,7 @@ class Context:
     device: str = "cpu"
     quiet: bool = False
     debug: bool = False
+    is_strict: bool = False
     arguments: tuple[str, ...] = ()
     progress: WorkProgress = dataclasses.field(default_factory=WorkProgress)
 

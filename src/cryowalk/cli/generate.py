@@ -16,6 +16,7 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.cli.fields import Field, field_from, fields_of, is_path
 from cryowalk.core.errors import CryowalkWarning, InputError, UsageError
+from cryowalk.io.confinement import reading_rules
 from cryowalk.workflow.executors import set_threads, usable_cores
 from cryowalk.workflow.external import external_job, is_external_job
 from cryowalk.workflow.progress import WorkProgress, stream_display
@@ -31,6 +32,8 @@ COMMON: tuple[Field, ...] = (
     field_from("device", Annotated[str, "auto (a GPU if there is one), cpu, cuda or cuda:N"], "auto"),
     field_from("quiet", Annotated[bool, "no progress, only results and errors"], False),  # noqa: FBT003  a default, not a choice
     field_from("debug", Annotated[bool, "show the whole traceback of an error"], False),  # noqa: FBT003  a default, not a choice
+    field_from("confine", Annotated[bool, "refuse files that tables name outside the current directory"], False),  # noqa: FBT003  a default
+    field_from("strict", Annotated[bool, "end with an error (exit 3) where a warning would be told"], False),  # noqa: FBT003  a default
 )
 SETTINGS_FILE = field_from(
     "settings", Annotated[Path | None, "YAML, JSON or job.json with settings; options given beside it win"], None
@@ -192,7 +195,8 @@ def run_command(command: Command, values: Mapping[str, Any], *, given: set[str])
         folder = _relion_folder(values)
         markers = external_job(folder, progress=progress) if folder is not None else nullcontext()
         try:
-            with _told_warnings(progress, every=values["debug"]), markers:
+            rules = reading_rules(confine=Path.cwd() if values["confine"] else None)
+            with _told_warnings(progress, every=values["debug"], strict=values["strict"]), rules, markers:
                 _run(command, values, given, progress=progress)
         finally:
             progress.finish()
@@ -207,10 +211,12 @@ def _relion_folder(values: Mapping[str, Any]) -> Path | None:
 
 
 @contextmanager
-def _told_warnings(progress: WorkProgress, *, every: bool) -> Iterator[None]:
-    """Warnings of ours are told as facts, in the log too; those of other packages only with `--debug`."""
+def _told_warnings(progress: WorkProgress, *, every: bool, strict: bool) -> Iterator[None]:
+    """Warnings of ours are told as facts, in the log too, or are errors with `--strict`; those of other packages are told only with `--debug`."""
 
     def tell(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if strict and issubclass(category, CryowalkWarning):
+            raise InputError(str(message), cause="--strict makes errors of warnings", fix="mend the file, or leave out --strict")
         progress.note(f"warning: {message}" if issubclass(category, CryowalkWarning) else f"{category.__name__}: {message}")
 
     with warnings.catch_warnings():
@@ -234,6 +240,7 @@ def _run(command: Command, values: Mapping[str, Any], given: set[str], *, progre
         device=chosen_device(values["device"], progress.note),
         quiet=values["quiet"],
         debug=values["debug"],
+        is_strict=values["strict"],
         arguments=tuple(sys.argv[1:]),
         progress=progress,
     )

@@ -19,6 +19,7 @@ from cryowalk.core.units import DEGREE
 from cryowalk.data.micrograph_truth import Contaminants, MicrographTruth
 from cryowalk.data.optics import Defocus
 from cryowalk.data.pose import Pose
+from cryowalk.io.confinement import check_places
 from cryowalk.io.motion import MovieMotion, read_motion, write_motion
 from cryowalk.io.relion import ANGLES, relion_from_lab_from_particle, table_defocus, table_pose
 from cryowalk.io.relion_optics import optics_block, read_optics_table
@@ -95,6 +96,8 @@ def read_micrograph_truth(path: str | Path) -> MicrographTruth:
     groups, _ = read_optics_table(star["optics"], path=path, pixel_size=None)
     table = star["particles"] if "particles" in star else StarBlock(name="particles")
     has_motion = MOTION in values and (path.parent / values[MOTION]).is_file()
+    if has_motion:
+        check_places([path.parent / values[MOTION]], named_in=path)
     return MicrographTruth(
         name=values[NAME],
         size=(int(_single(values, HEIGHT, path)), int(_single(values, WIDTH, path))),

@@ -31,7 +31,7 @@ from cryowalk.io.relion_optics import (
     read_optics_table,
     read_repeated_optics,
 )
-from cryowalk.io.stacks import ParticleImages, find_stack, image_names, lies_here, open_images, stack_reference
+from cryowalk.io.stacks import ParticleImages, image_names, lies_here, open_images, stack_place, stack_reference
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numbers
 
@@ -366,7 +366,7 @@ def _names_seen_from(path: Path, names: tuple[str, ...], images: ImageSource | N
     anew = {}
     first = (Path(),) if lies_here(path) else ()
     for stack, place in wanted.items():
-        found = find_stack(stack, path, first=first)
+        found = stack_place(stack, path, first)
         if found is None or not found.samefile(place):
             anew[stack] = stack_reference(place, star=path)
     if not anew:

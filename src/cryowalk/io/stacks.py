@@ -11,7 +11,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryowalk.core.errors import CryowalkWarning, InputError, SafetyRefusal, ShapeError, printable
+from cryowalk.core.errors import CryowalkWarning, InputError, ShapeError, printable
+from cryowalk.io.confinement import check_places
 from cryowalk.io.mrc import MrcStackReader
 from cryowalk.io.mrc_header import read_header
 from cryowalk.io.star import StarBlock
@@ -95,8 +96,21 @@ def find_stack(name: str, star: Path, *, first: Sequence[Path] = (Path(),)) -> P
 
     It is looked for from the folders in `first` (the current directory, RELION's project), the STAR's folder, the folders above it (where the name has a
     folder of its own), and by its bare name beside the STAR. A STAR file outside those folders belongs to another project, which may hold files of
-    the same names: then `first` comes last.
+    the same names: then `first` comes last. A file outside the project is told, or refused where reading is confined.
+
+    Raises
+    ------
+    SafetyRefusal
+        If the file lies outside the folder that reading is confined to.
     """
+    found = stack_place(name, star, first)
+    if found is not None:
+        check_places((found,), named_in=star)
+    return found
+
+
+def stack_place(name: str, star: Path, first: Sequence[Path] = (Path(),)) -> Path | None:
+    """The file that `find_stack` means, wherever it lies; nothing is told."""
     folder = Path(os.path.abspath(star)).parent  # noqa: PTH100  symbolic links stay as the user sees them
     is_inside = any(folder.is_relative_to(os.path.abspath(start)) for start in first)  # noqa: PTH100
     for spelling in dict.fromkeys((name, name.removeprefix(">"), name.removesuffix(":mrcs").removesuffix(":mrc"))):
@@ -124,7 +138,7 @@ def open_images(block: StarBlock, names: Sequence[str], *, star: Path, confine: 
         If `confine` is given and a stack lies outside that folder.
     """
     stack_of, image_of, stacks = split_names(block, names, path=star)
-    found = [find_stack(stack, star) for stack in stacks]
+    found = [stack_place(stack, star, (Path(),)) for stack in stacks]
     missing = [stack for stack, place in zip(stacks, found, strict=True) if place is None]
     if missing:
         row = int(np.flatnonzero(stack_of == stacks.index(missing[0]))[0])
@@ -137,7 +151,7 @@ def open_images(block: StarBlock, names: Sequence[str], *, star: Path, confine: 
             fix="run from the project's folder, or put the stacks beside the STAR file",
         )
     paths = [path for path in found if path is not None]
-    _look_where_they_lie(paths, star, confine)
+    check_places(paths, named_in=star, confine=confine)
     readers = _readers(paths)
     _check_sizes(readers)
     counts = np.array([reader.count for reader in readers])
@@ -162,23 +176,6 @@ def open_images(block: StarBlock, names: Sequence[str], *, star: Path, confine: 
             fix="write the number of the image, counted from 1, before the name",
         )
     return ParticleImages(readers, stack_of, image_of)
-
-
-def _look_where_they_lie(paths: Sequence[Path], star: Path, confine: Path | None) -> None:
-    """Refuse stacks outside `confine`; without it, tell once of stacks outside the project."""
-    if confine is not None:
-        root = confine.resolve()
-        outside = next((path for path in paths if not path.resolve().is_relative_to(root)), None)
-        if outside is not None:
-            raise SafetyRefusal(
-                "an image stack lies outside the folder that reading is confined to", file=outside, expected=f"a path in {root}"
-            )
-        return
-    folder = star.resolve().parent
-    roots = {Path.cwd(), folder, *list(folder.parents)[:2]} - {Path("/")}
-    outside = next((path for path in paths if not any(path.resolve().is_relative_to(root) for root in roots)), None)
-    if outside is not None:
-        warnings.warn(f"{printable(outside)}: an image stack outside the project is read", CryowalkWarning, stacklevel=4)
 
 
 def _readers(paths: Sequence[Path]) -> list[MrcStackReader]:

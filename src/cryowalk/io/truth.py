@@ -13,6 +13,7 @@ from cryowalk.core.errors import InputError
 from cryowalk.core.units import DEGREE
 from cryowalk.data.truth import Truth
 from cryowalk.io.atoms import read_atoms
+from cryowalk.io.confinement import check_places
 from cryowalk.io.maps import read_map
 from cryowalk.io.relion import ANGLES, relion_from_lab_from_particle, table_defocus, table_pose
 from cryowalk.io.star import StarBlock, read_star, write_star
@@ -128,10 +129,12 @@ def read_truth(path: str | Path) -> Truth:
     readers: dict[str, Any] = {"volume": read_map, "atoms": read_atoms}
     for label, part in FILES.items():
         if label in values and (path.parent / values[label]).is_file():
+            check_places([path.parent / values[label]], named_in=path)
             parts[part] = readers[part](path.parent / values[label])
     if "classes" in star and "cryowalkMap" in star["classes"].columns:
         files = [path.parent / name for name in star["classes"].columns["cryowalkMap"]]
         if all(file.is_file() for file in files):
+            check_places(files, named_in=path)
             parts["class_volumes"] = tuple(read_map(file) for file in files)
     return Truth(**parts)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from cryowalk.core.errors import CryowalkError, EnvironmentFault, InputError, StateConflict, UsageError
+from cryowalk.core.errors import CryowalkError, EnvironmentFault, InputError, SafetyRefusal, StateConflict, UsageError
 from cryowalk.workflow import external
 from cryowalk.workflow.checkpoint import FileCheckpoint
 from cryowalk.workflow.lock import LOCK_NAME, directory_lock
@@ -67,7 +67,15 @@ class Job:
         self._interval = execution.checkpoint_interval
 
     def path(self, name: str) -> Path:
-        """Where an output of this name goes; its folder exists."""
+        """Where an output of this name goes; its folder exists.
+
+        Raises
+        ------
+        SafetyRefusal
+            If the name leads out of the job's directory; names in tables may be anything.
+        """
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise SafetyRefusal(f"an output named {name} would be written outside the job's directory", file=self.directory)
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

@@ -19,6 +19,7 @@ class TemFiles:
 def run(files: TemFiles, _: None, context: Context) -> None:
     """Nothing; the images, micrographs.star and truth/ are in the output directory."""
     from cryowalk.cli.micrograph_reports import write_micrograph_report
+    from cryowalk.io.confinement import check_places
     from cryowalk.io.tem_simulator import read_tem_simulator
     from cryowalk.workflow.tem_stages import simulate_tem_files
 
@@ -26,6 +27,7 @@ def run(files: TemFiles, _: None, context: Context) -> None:
     named = [one.coordinate_file for one in made.particle_sets] + [one.structure_file or one.map_file for one in made.particles]
     folder = files.parameters.parent
     inputs = {f"named.{place}": folder / name for place, name in enumerate(named) if name and (folder / name).is_file()}
+    check_places(inputs.values(), named_in=files.parameters)
     with context.job(files, more_inputs=inputs) as job:
         truths = simulate_tem_files(job, made, folder=folder, seed=context.seed)
         write_micrograph_report(job.directory, job.manifest)

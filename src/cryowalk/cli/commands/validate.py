@@ -34,13 +34,14 @@ def run(files: ValidateFiles, settings: None, context: Context) -> None:  # noqa
         found[path] = faults(path)
         context.progress.advance()
     context.progress.finish()
-    unsound = [path for path, each in found.items() if not is_sound(each)]
+    sound = {path: is_sound(each) and not (context.is_strict and each) for path, each in found.items()}
+    unsound = [path for path in found if not sound[path]]
     facts = {
         "sound": not unsound,
         "files": [
             {
                 "file": printable(path),
-                "sound": is_sound(each),
+                "sound": sound[path],
                 "faults": [fault.what for fault in each if fault.is_serious],
                 "notices": [fault.what for fault in each if not fault.is_serious],
             }
@@ -50,7 +51,7 @@ def run(files: ValidateFiles, settings: None, context: Context) -> None:  # noqa
     lines = [
         line
         for path, each in found.items()
-        for line in (f"{printable(path)}: {'sound' if is_sound(each) else 'NOT SOUND'}", *(f"  {fault}" for fault in each))
+        for line in (f"{printable(path)}: {'sound' if sound[path] else 'NOT SOUND'}", *(f"  {fault}" for fault in each))
     ]
     context.emit(facts, words=lambda: "\n".join(lines), as_json=files.json)
     if unsound:
