@@ -16,6 +16,16 @@ from cryowalk.reconstruction.streaming import batch_size
 SMALL = ReconstructionSettings(memory_budget=8 * 20 * 24 * 24)  # eight images a batch
 
 
+class Told(SilentProgress):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, fact: str) -> None:
+        self.notes.append(fact)
+
+
 class MemoryCheckpoint:
     """Keeps copies, as a file would."""
 
@@ -99,11 +109,26 @@ def test_batches_change_the_map_by_rounding_only(make_phantom, make_particles) -
 
 def test_a_nan_image_is_named(make_phantom, make_particles) -> None:
     particles = make_particles(make_phantom(24), 30)
+    particles = particles.with_half(torch.arange(30) % 2 + 1)
+    others = torch.arange(30) != 17
+    without = reconstruct(particles[others], SMALL)
     for bad in (math.nan, math.inf):
         pixels = particles.images.pixels.clone()
         pixels[17, 3, 5] = bad
         with pytest.raises(InputError, match="000018@phantom"):
-            reconstruct(particles.with_images(ImageStack(pixels=pixels, pixel_size=2.3), particles.image_names), SMALL)
+            reconstruct(
+                particles.with_images(ImageStack(pixels=pixels, pixel_size=2.3), particles.image_names),
+                replace(SMALL, on_nan="refuse"),
+            )
+        told = Told()
+        broken = particles.with_images(ImageStack(pixels=pixels, pixel_size=2.3), particles.image_names)
+        halves = reconstruct(broken, SMALL, progress=told)
+        assert any("000018@phantom" in note and "(1)" in note for note in told.notes)
+        for mine, theirs in ((halves.first, without.first), (halves.second, without.second)):
+            # the weights that even out the shells are those of all particles
+            assert (mine.voxels - theirs.voxels).norm() / theirs.voxels.norm() < 5e-3
+    with pytest.raises(InputError, match="none of the 30 images"):
+        reconstruct(particles.with_images(ImageStack(pixels=torch.full((30, 24, 24), math.nan), pixel_size=2.3)), SMALL)
 
 
 def test_images_without_contrast_are_left_out_and_counted(make_phantom, make_particles) -> None:

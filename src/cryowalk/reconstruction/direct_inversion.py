@@ -29,6 +29,7 @@ from cryowalk.reconstruction.streaming import Batch, batch_size, checked_batches
 from cryowalk.reconstruction.weighting import curved_slices, inverse_noise_power, require_usable, weighted_slices
 
 DEFAULT = ReconstructionSettings()
+NAMED = 5  # damaged images that are told by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ class _Sums:
     halves: list[SliceAccumulator | None]
     seen: list[list[Int[Tensor, " _"]]]
     left_out: int
+    damaged: list[int]
 
 
 def reconstruct(
@@ -136,8 +138,9 @@ def reconstruct_with_full_map(
     sums = _sum(work, progress, checkpoint or NoCheckpoint())
     used = sum(len(seen) for half in sums.seen for seen in half)
     neither = len(particles) - sum(len(indices) for _, indices in work.batches)
+    _tell_damaged(particles, sums.damaged, progress)
     _tell(sums, used, neither, progress)
-    return _finish(work, sums, progress=progress, counts=(used, sums.left_out + neither))
+    return _finish(work, sums, progress=progress, counts=(used, sums.left_out + len(sums.damaged) + neither))
 
 
 def _plan(
@@ -186,13 +189,15 @@ def _sum(work: _Work, progress: Progress, checkpoint: Checkpoint) -> _Sums:
     progress.start("reconstruct", sum(len(indices) for _, indices in work.batches))
     progress.advance(sum(len(indices) for _, indices in work.batches[: sums.done]))
     todo = work.batches[sums.done :]
-    for (half, indices), batch in zip(todo, checked_batches(work.particles, [indices for _, indices in todo]), strict=True):
+    found = checked_batches(work.particles, [indices for _, indices in todo], on_nan=work.settings.on_nan)
+    for (half, indices), batch in zip(todo, found, strict=True):
         accumulator = sums.halves[half] or work.empty(batch.images.device)
         accumulator.move_to(batch.images.device)  # a resumed sum comes from a file
         sums.halves[half] = accumulator
         _add(work, accumulator, batch)
         sums.seen[half].append(batch.fingerprints)
         sums.left_out += batch.left_out
+        sums.damaged += batch.damaged
         sums.done += 1
         if not isinstance(checkpoint, NoCheckpoint):
             checkpoint.save(_state(work, sums))
@@ -253,6 +258,7 @@ def _state(work: _Work, sums: _Sums) -> Mapping[str, Any]:
         "fingerprint": work.fingerprint,
         "done": sums.done,
         "left_out": sums.left_out,
+        "damaged": sums.damaged,
         "sums": [None if half is None else half.state() for half in sums.halves],
         "seen": [torch.cat(half) if half else torch.empty(0, dtype=torch.long) for half in sums.seen],
     }
@@ -260,7 +266,7 @@ def _state(work: _Work, sums: _Sums) -> Mapping[str, Any]:
 
 def _resumed(work: _Work, state: Mapping[str, Any] | None) -> _Sums:
     if state is None:
-        return _Sums(done=0, halves=[None, None], seen=[[], []], left_out=0)
+        return _Sums(done=0, halves=[None, None], seen=[[], []], left_out=0, damaged=[])
     if state.get("fingerprint") != work.fingerprint:
         raise StateConflict(
             "the checkpoint belongs to another reconstruction",
@@ -272,7 +278,29 @@ def _resumed(work: _Work, state: Mapping[str, Any] | None) -> _Sums:
         halves=[None if half is None else SliceAccumulator.from_state(half) for half in state["sums"]],
         seen=[[half] for half in state["seen"]],
         left_out=state["left_out"],
+        damaged=list(state["damaged"]),
     )
+
+
+def _tell_damaged(particles: ParticleSet, damaged: list[int], progress: Progress) -> None:
+    """Name the images that were left out because they are not finite.
+
+    Raises
+    ------
+    InputError
+        If those are all.
+    """
+    if not damaged:
+        return
+    names = [particles.image_names[row] if particles.image_names else f"number {row + 1}" for row in sorted(damaged)[:NAMED]]
+    if len(damaged) == len(particles):
+        raise InputError(
+            f"none of the {len(particles)} images can be used: all hold NaN or infinite values, the first {names[0]}",
+            cause="a failed normalisation, or particles cut from a damaged micrograph",
+            fix="make the images again",
+        )
+    more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+    progress.note(f"left out, because the image holds NaN or infinite values ({len(damaged)}): {', '.join(names)}{more}")
 
 
 def _tell(sums: _Sums, used: int, neither: int, progress: Progress) -> None:

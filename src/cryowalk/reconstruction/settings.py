@@ -34,4 +34,7 @@ class ReconstructionSettings:
     padding: Annotated[float, "how many times finer than the images' the Fourier grid is", "--pad", ("min", 1.5), ("max", 4)] = (
         1.5
     )
+    on_nan: Annotated[
+        Literal["drop", "refuse"], "images with NaN or infinite values: drop (they are named and left out) or refuse (exit 3)"
+    ] = "drop"
     memory_budget: Annotated[int, "bytes of images and spectra held at once; the sums of the maps come on top"] = 256 * 2**20

@@ -193,7 +193,8 @@ def _particle_files(job: Job, inputs: DenoisingInputs, settings: DenoisingSettin
     job.require_space(4 * len(particles) * shape[0] * shape[1])
     on_device = replace(particles, images=ImagesOnDevice(source=particles.images, device=inputs.device))
     stack, star = job.path(STACK_NAME), job.path(PARTICLES_NAME)
-    with MrcStackWriter(stack, image_shape=shape, pixel_size=size) as sink:
+    sink = MrcStackWriter(stack, image_shape=shape, pixel_size=size)
+    try:
         if settings.method == "pca":
             facts = _of_covariance(covariance_filter(on_device, settings, sink=sink, progress=job.progress), shape[0], size)
         else:
@@ -205,6 +206,10 @@ def _particle_files(job: Job, inputs: DenoisingInputs, settings: DenoisingSettin
                 "noise": found.noise.tolist(),
                 "amplitude": found.amplitude.tolist(),
             }
+        sink.close()
+    except BaseException:
+        sink.abandon()  # a stack is begun anew: nothing of it is of use to a later run
+        raise
     # The CTF is undone: its columns go, so that no program undoes it again.
     clean = replace(particles, defocus=None).with_images(MrcStackReader(stack), image_names(stack, len(particles), star=star))
     write_particles(clean, star)

@@ -8,6 +8,7 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.refinement.ab_initio_settings import AbInitioSettings
 from cryowalk.workflow.manifest import Manifest
+from cryowalk.workflow.usable_images import OnNan
 
 if TYPE_CHECKING:
     from cryowalk.refinement.ab_initio import AbInitio
@@ -19,6 +20,7 @@ class AbInitioFiles:
 
     particles: Annotated[Path, "STAR file of particles with CTF parameters", "--i"]
     output: Annotated[Path, "directory of the results"]
+    on_nan: OnNan = "drop"
 
 
 def run(files: AbInitioFiles, settings: AbInitioSettings, context: Context) -> None:
@@ -28,11 +30,13 @@ def run(files: AbInitioFiles, settings: AbInitioSettings, context: Context) -> N
     from cryowalk.geometry.symmetry import symmetry_operators
     from cryowalk.io import read_particles
     from cryowalk.workflow.ab_initio_stages import ab_initio_files, check_ab_initio
+    from cryowalk.workflow.usable_images import refuse_damaged
 
     symmetry_operators(settings.symmetry)  # an unknown group is told before anything is read
     particles = read_particles(files.particles)
     check_ab_initio(particles, file=files.particles)
     with context.job(files, settings, more_inputs=stacks_of(particles.images)) as job:
+        refuse_damaged(particles, on_nan=files.on_nan, progress=job.progress)
         result = ab_initio_files(job, particles, settings, seed=context.seed)
         write_ab_initio_report(job.directory, job.manifest)
     context.say(summary(result, settings))

@@ -8,6 +8,7 @@ from cryowalk.classification.settings import ClassificationSettings
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.workflow.manifest import Manifest
+from cryowalk.workflow.usable_images import OnNan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,7 @@ class Class2dFiles:
 
     particles: Annotated[Path, "STAR file of particles", "--i"]
     output: Annotated[Path, "directory of the classes"]
+    on_nan: OnNan = "drop"
 
 
 def run(files: Class2dFiles, settings: ClassificationSettings, context: Context) -> None:
@@ -24,10 +26,12 @@ def run(files: Class2dFiles, settings: ClassificationSettings, context: Context)
     from cryowalk.cli.commands.reconstruct import stacks_of
     from cryowalk.io import read_particles
     from cryowalk.workflow.class2d_stages import LEAST_SCORE, check_class2d, classify_files
+    from cryowalk.workflow.usable_images import refuse_damaged
 
     particles = read_particles(files.particles)
     check_class2d(particles, settings, file=files.particles)
     with context.job(files, settings, more_inputs=stacks_of(particles.images)) as job:
+        refuse_damaged(particles, on_nan=files.on_nan, progress=job.progress)
         result = classify_files(job, particles, settings, seed=context.seed)
         write_class2d_report(job.directory, job.manifest)
     good = result.ranking.chosen(least=LEAST_SCORE)

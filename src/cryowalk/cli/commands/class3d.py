@@ -8,6 +8,7 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.refinement.heterogeneous_settings import HeterogeneousSettings
 from cryowalk.workflow.manifest import Manifest
+from cryowalk.workflow.usable_images import OnNan
 
 if TYPE_CHECKING:
     from cryowalk.refinement.heterogeneous import VolumeClasses
@@ -28,6 +29,7 @@ class Class3dFiles:
         float | None, "voxel size of the starting maps, Å, instead of their headers'", "--ref-angpix", ("above", 0)
     ] = None
     output: Annotated[Path, "directory of the results"]
+    on_nan: OnNan = "drop"
 
 
 def run(files: Class3dFiles, settings: HeterogeneousSettings, context: Context) -> None:
@@ -37,6 +39,7 @@ def run(files: Class3dFiles, settings: HeterogeneousSettings, context: Context) 
     from cryowalk.geometry.symmetry import symmetry_operators
     from cryowalk.io import read_map, read_particles
     from cryowalk.workflow.class3d_stages import Class3dInputs, check_class3d, class3d_files
+    from cryowalk.workflow.usable_images import refuse_damaged
 
     symmetry_operators(settings.symmetry)  # an unknown group is told before anything is read
     symmetry_operators(settings.relax_symmetry)
@@ -48,6 +51,7 @@ def run(files: Class3dFiles, settings: HeterogeneousSettings, context: Context) 
     )
     check_class3d(inputs, settings, file=files.particles)
     with context.job(files, settings, more_inputs=stacks_of(inputs.particles.images)) as job:
+        refuse_damaged(inputs.particles, on_nan=files.on_nan, progress=job.progress)
         result = class3d_files(job, inputs, settings, seed=context.seed)
         draw_again(job.directory, job.manifest)
     context.say(_summary(result))

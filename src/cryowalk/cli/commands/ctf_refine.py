@@ -8,6 +8,7 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.poses.settings import CtfRefinementSettings
 from cryowalk.workflow.manifest import Manifest
+from cryowalk.workflow.usable_images import OnNan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class CtfRefinementFiles:
         Path, "a map, or a half map such as run_half1_class001_unfil.mrc: then each half is compared with its own", "--ref"
     ]
     output: Annotated[Path, "directory of the results"]
+    on_nan: OnNan = "drop"
 
 
 def run(files: CtfRefinementFiles, settings: CtfRefinementSettings, context: Context) -> None:
@@ -27,12 +29,14 @@ def run(files: CtfRefinementFiles, settings: CtfRefinementSettings, context: Con
     from cryowalk.cli.ctf_refine_reports import summary_of
     from cryowalk.io import read_particles
     from cryowalk.workflow.ctf_refine_stages import read_references, reference_files, refine_ctf_files
+    from cryowalk.workflow.usable_images import without_damaged
 
     found = reference_files(files.reference)
     context.verify(files.particles, *found)
     particles, maps = read_particles(files.particles), read_references(found)
     more = {f"reference {number}": path for number, path in enumerate(found, start=1)} | stacks_of(particles.images)
     with context.job(files, settings, more_inputs=more) as job:
+        particles = without_damaged(particles, on_nan=files.on_nan, progress=job.progress)
         facts = refine_ctf_files(job, particles, maps, settings)
         draw_again(job.directory, job.manifest)
     context.say(summary_of(facts))

@@ -1,6 +1,6 @@
 """`cryowalk denoise`: particles, half maps, pairs of micrographs, or micrographs with a CTF, made quieter, and what that costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.denoising.settings import DenoisingSettings
 from cryowalk.workflow.manifest import Manifest
+from cryowalk.workflow.usable_images import OnNan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class DenoisingFiles:
     ] = ()
     output: Annotated[Path, "directory of the results"]
     pixel_size: Annotated[float | None, "pixel size of image files, Å, instead of that of the headers"] = None
+    on_nan: OnNan = "drop"
 
 
 def run(files: DenoisingFiles, settings: DenoisingSettings, context: Context) -> None:
@@ -27,11 +29,15 @@ def run(files: DenoisingFiles, settings: DenoisingSettings, context: Context) ->
     from cryowalk.cli.denoising_reports import write_denoising_report
     from cryowalk.workflow.batch import raise_failures
     from cryowalk.workflow.denoising_stages import NOT_DATA, denoise_files, denoising_inputs
+    from cryowalk.workflow.usable_images import without_damaged
 
     inputs = denoising_inputs(files.files, files.others, pixel_size=files.pixel_size, device=context.torch_device)
     settings = inputs.with_method(settings)
     more = {"second half": inputs.paths[0][1]} if inputs.kind == "half maps" and not files.others else None
     with context.job(files, settings, more_inputs=more) as job:
+        if inputs.particles is not None:
+            sound = without_damaged(inputs.particles, on_nan=files.on_nan, progress=job.progress)
+            inputs = replace(inputs, particles=sound)
         facts, failures = denoise_files(job, inputs, settings, seed=context.seed)
         if facts.get("count", 1):
             write_denoising_report(job.directory, job.manifest)

@@ -8,6 +8,7 @@ from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.refinement.settings import RefinementSettings
 from cryowalk.workflow.manifest import Manifest
+from cryowalk.workflow.usable_images import OnNan
 
 if TYPE_CHECKING:
     from cryowalk.refinement import Refinement
@@ -26,6 +27,7 @@ class RefinementFiles:
         float | None, "voxel size of the starting map, Å, instead of its header's", "--ref-angpix", ("above", 0)
     ] = None
     output: Annotated[Path, "directory of the results"]
+    on_nan: OnNan = "drop"
 
 
 def run(files: RefinementFiles, settings: RefinementSettings, context: Context) -> None:
@@ -36,6 +38,7 @@ def run(files: RefinementFiles, settings: RefinementSettings, context: Context) 
     from cryowalk.geometry.symmetry import symmetry_operators
     from cryowalk.io import read_map, read_particles
     from cryowalk.workflow.refine_stages import RefinementInputs, check_inputs, refine_files
+    from cryowalk.workflow.usable_images import refuse_damaged
 
     symmetry_operators(settings.symmetry)  # an unknown group is told before anything is read
     symmetry_operators(settings.relax_symmetry)
@@ -47,6 +50,7 @@ def run(files: RefinementFiles, settings: RefinementSettings, context: Context) 
     )
     check_inputs(inputs, settings, file=files.particles)
     with context.job(files, settings, more_inputs=stacks_of(inputs.particles.images)) as job:
+        refuse_damaged(inputs.particles, on_nan=files.on_nan, progress=job.progress)
         result = refine_files(job, inputs, settings, seed=context.seed)
         write_refinement_report(job.directory, job.manifest)
     context.say(_summary(result))

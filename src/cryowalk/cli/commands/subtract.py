@@ -1,12 +1,13 @@
 """`cryowalk subtract`: particles without the signal of what lies outside a mask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
 from cryowalk.refinement.subtraction_settings import SubtractionSettings
+from cryowalk.workflow.usable_images import OnNan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class SubtractionFiles:
         float | None, "voxel size of the map, Å, instead of its header's", "--ref-angpix", ("above", 0)
     ] = None
     output: Annotated[Path, "directory of the results"]
+    on_nan: OnNan = "drop"
 
 
 def run(files: SubtractionFiles, settings: SubtractionSettings, context: Context) -> None:
@@ -31,6 +33,7 @@ def run(files: SubtractionFiles, settings: SubtractionSettings, context: Context
     from cryowalk.reconstruction.settings import ReconstructionSettings
     from cryowalk.workflow.particle_stages import STAR_NAME, SubtractionInputs, subtract_files
     from cryowalk.workflow.stages import check_particles
+    from cryowalk.workflow.usable_images import without_damaged
 
     context.verify(files.particles, files.reference, files.mask)
     particles = read_particles(files.particles)
@@ -38,7 +41,8 @@ def run(files: SubtractionFiles, settings: SubtractionSettings, context: Context
     reference = read_map(files.reference, voxel_size=files.reference_pixel_size)
     inputs = SubtractionInputs(particles=particles, reference=reference, mask=read_mask(files.mask))
     with context.job(files, settings, more_inputs=stacks_of(particles.images)) as job:
-        result = subtract_files(job, inputs, settings)
+        particles = without_damaged(particles, on_nan=files.on_nan, progress=job.progress)
+        result = subtract_files(job, replace(inputs, particles=particles), settings)
         write_directory_report(job.directory, job.manifest)
     context.say(
         f"{files.output / STAR_NAME}: {len(result.particles)} images; the map was {float(result.scale.median()):.3g} times as strong in them"
