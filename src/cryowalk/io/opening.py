@@ -130,6 +130,17 @@ def read_text(path: Path, *, limit: int = TEXT_LIMIT) -> str:
     InputError
         If it is missing, empty, binary, or inflates without bound.
     """
+    return read_content(path, limit=limit).decode("utf-8", "surrogateescape")
+
+
+def read_content(path: Path, *, limit: int = TEXT_LIMIT) -> bytearray:
+    """The bytes of a text file, a byte-order mark dropped, inflated if it is compressed; no more than `limit` are taken in.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty, binary, or inflates without bound.
+    """
     with open_content(path) as stream:
         content = read_up_to(stream, limit + 1, path=path)
     if len(content) > limit:
@@ -138,11 +149,13 @@ def read_text(path: Path, *, limit: int = TEXT_LIMIT) -> str:
     kind = foreign_kind(bytes(content[:64]))
     if kind:
         raise InputError(f"this is {kind}", file=path, expected="a text file")
-    if not content.strip():
+    if not content[:64].strip() and not content.strip():
         raise InputError("the file is empty", file=path, cause="the program that wrote it failed, or the disk was full")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError("the text is UTF-16", file=path, expected="UTF-8", fix="save it as UTF-8")
     if b"\0" in content:
         what = "an MRC file (a map or images)" if content[208:211] == b"MAP" else "a binary file"
         raise InputError(f"this is {what}", file=path, expected="a text file")
-    return content.decode("utf-8-sig", "surrogateescape")
+    if content.startswith(b"\xef\xbb\xbf"):
+        del content[:3]
+    return content

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cryowalk.core.errors import InputError, printable
 from cryowalk.io.star import StarBlock
+from cryowalk.io.star_columns import LargeColumns
 
 
 def numbers(
@@ -21,6 +22,10 @@ def numbers(
     InputError
         If the column is missing, or a value is no number or out of range; `hint` is the likely cause then.
     """
+    if isinstance(block.columns, LargeColumns) and label in block.columns:
+        plain = block.columns.numbers(label)
+        if plain is not None and bool(((plain >= low) & (plain <= high)).all()):  # false for NaN too: then as texts
+            return plain
     texts = column(block, label, path=path)
     try:
         values = np.fromiter(map(float, texts), np.float64, len(texts))
