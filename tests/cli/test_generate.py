@@ -136,7 +136,11 @@ def test_an_external_job_of_relion_is_marked(fake, project):
     (job / "run.out").touch()
     assert fake("--in_parts", "particles.star", "--o", "External/job004/", "--j", "1").returncode == 0
     assert (job / "RELION_JOB_EXIT_SUCCESS").exists()
-    assert "External/job004" in (job / "RELION_OUTPUT_NODES.star").read_text()
+    nodes = (job / "RELION_OUTPUT_NODES.star").read_text()
+    assert "data_output_nodes" in nodes
+    assert (
+        "deep/" not in nodes
+    )  # what lies in sub-directories is no node of RELION's: a thousand micrographs would be a thousand nodes
     assert fake("--o", "External/job004/", "--j", "1", "--box", "3").returncode == 2
     assert (job / "RELION_JOB_EXIT_FAILURE").exists()
     assert not (job / "RELION_JOB_EXIT_SUCCESS").exists()

@@ -105,6 +105,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(
         words=("validate",), summary="Check files for faults; exit 0 only when all are sound.", module="validate", panel=_FILES
     ),
+    Entry(words=("pipeline",), summary="List our jobs in RELION's default_pipeline.star.", module="pipeline", panel=_FILES),
     Entry(words=("report",), summary="Draw the report of a finished job again.", module="report", panel=_MEASURE),
     Entry(words=("doctor",), summary="Check this machine: versions, threads, GPU, disk, RELION.", module="doctor", panel=_HELP),
     Entry(words=("course", "list"), summary="List the course's units.", module="course_list", panel=_HELP),

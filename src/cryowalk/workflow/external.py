@@ -13,6 +13,7 @@ from typing import Literal
 from cryowalk.core.errors import CryowalkError
 from cryowalk.workflow.lock import DirectoryInUse
 from cryowalk.workflow.manifest import read_manifest
+from cryowalk.workflow.nodes import output_nodes
 from cryowalk.workflow.progress import WorkProgress
 
 ABORT_REQUEST = "RELION_JOB_ABORT_NOW"
@@ -33,18 +34,6 @@ RELION_FILES = (
     "continue_job.star",
     "RELION_*",
     "*.old",
-)
-
-# (pattern, label of RELION 4 and 5, number of RELION 3.1); the first that fits counts.
-_NODE_TYPES = (
-    ("*truth*", "", 0),
-    ("*half[12]*.mrc", "DensityMap.mrc.relion.halfmap", 10),
-    ("*mask*.mrc", "Mask3D.mrc.relion", 7),
-    ("*.mrc", "DensityMap.mrc.relion", 6),
-    ("*micrographs*.star", "MicrographGroupMetadata.star.relion", 1),
-    ("*postprocess*.star", "ProcessData.star.relion.postprocess", 14),
-    ("*.star", "ParticleGroupMetadata.star.relion", 3),
-    ("*.pdf", "LogFile.pdf.relion", 13),
 )
 
 
@@ -132,8 +121,8 @@ def ending_of(error: BaseException | None) -> Ending:
     return "ABORTED" if stopped else "FAILURE"
 
 
-def write_output_nodes(directory: Path, names: Iterable[str]) -> None:
-    """List the outputs that other RELION jobs can take as inputs.
+def write_output_nodes(directory: Path, names: Iterable[str], *, named: Path | None = None) -> None:
+    """List the outputs that other RELION jobs can take as inputs; `named` is what the project calls the directory.
 
     Raises
     ------
@@ -143,11 +132,9 @@ def write_output_nodes(directory: Path, names: Iterable[str]) -> None:
     from cryowalk.io.atomic import atomic_write_text
 
     rows = []
-    for name in sorted(names):
-        label, number = next(((label, number) for pattern, label, number in _NODE_TYPES if fnmatch(name, pattern)), ("", 0))
-        if label:
-            path = (directory / name).as_posix()
-            rows.append(f"{chr(34) + path + chr(34) if ' ' in path else path} {label} {number}")
+    for name, kind in output_nodes(directory, names):
+        path = ((named or directory) / name).as_posix()
+        rows.append(f"{chr(34) + path + chr(34) if ' ' in path else path} {kind.label} {kind.number}")
     header = ["", "# version 30001", "", "data_output_nodes", "", "loop_"]
     header += ["_rlnPipeLineNodeName #1", "_rlnPipeLineNodeTypeLabel #2", "_rlnPipeLineNodeType #3"]
     atomic_write_text(directory / NODES_NAME, "\n".join([*header, *rows, "", ""]))

@@ -1,13 +1,13 @@
 """A job: one command working in one directory, which it locks, records, resumes and never does twice."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from cryowalk.core.errors import CryowalkError, EnvironmentFault, InputError, SafetyRefusal, StateConflict, UsageError
-from cryowalk.workflow import external
+from cryowalk.workflow import external, pipeline
 from cryowalk.workflow.checkpoint import FileCheckpoint
 from cryowalk.workflow.lock import LOCK_NAME, directory_lock
 from cryowalk.workflow.manifest import (
@@ -169,14 +169,28 @@ def open_job(
         log = stack.enter_context(_log_file(directory))
         stack.enter_context(_logging(job.progress, log))
         _tell_beginning(job, before, execution, log)
+        if _in_pipeline(job, lambda: pipeline.enrol(directory, manifest)):
+            job.progress.watch(external.abort_watch(directory))
         try:
             yield job
             job.progress.finish()
             _finish(job)
         except BaseException as error:
             _leave(job, error, log)
+            ending = external.ending_of(error)
+            _in_pipeline(job, lambda: pipeline.conclude(directory, manifest, ending))
             raise
+        _in_pipeline(job, lambda: pipeline.conclude(directory, manifest, "SUCCESS"))
         log.write(f"{now()} done\n")
+
+
+def _in_pipeline(job: Job, change: Callable[[], bool]) -> bool:
+    """What the change of RELION's record of the project gave; a record that cannot be changed is told, and the work goes on."""
+    try:
+        return change()
+    except (CryowalkError, OSError) as error:
+        job.progress.note(f"RELION's record of this project could not be changed: {error}")
+        return False
 
 
 def _refuse_foreign(directory: Path) -> None:
