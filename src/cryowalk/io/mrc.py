@@ -250,7 +250,7 @@ def write_array(
         values, kind = values[None], "images"
     if values.ndim != 3 or values.size == 0:
         raise ShapeError(f"an MRC file holds 3D arrays that are not empty: got shape {values.shape}", file=path)
-    stored = _stored(values, sample_format, path)
+    stored = stored_values(values, sample_format, path)
     header = pack_header(
         size=stored.shape[::-1],  # type: ignore[arg-type]
         mode=SAMPLE_FORMATS[sample_format],
@@ -266,7 +266,7 @@ def write_array(
         stored.tofile(stream)
 
 
-def _stored(values: NDArray[Any], sample_format: str, path: Path) -> NDArray[Any]:
+def stored_values(values: NDArray[Any], sample_format: str, path: Path) -> NDArray[Any]:
     """The values in the type they are stored in, little-endian.
 
     Raises

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cryowalk.core.errors import InputError, ShapeError, StateConflict
 from cryowalk.io.atomic import move_into_place, write_fault
-from cryowalk.io.mrc import SAMPLE_FORMATS, RunningStatistics, _stored
+from cryowalk.io.mrc import SAMPLE_FORMATS, RunningStatistics, stored_values
 from cryowalk.io.mrc_header import HEADER_BYTES, pack_header
 
 
@@ -87,7 +87,7 @@ class MrcStackWriter:
             raise StateConflict("the stack is closed", file=self.path)
         if images.shape[0] == 0:
             return
-        stored = _stored(images.detach().cpu().numpy(), self._format, self.path)
+        stored = stored_values(images.detach().cpu().numpy(), self._format, self.path)
         for image in stored:
             self._statistics.add(image.reshape(-1))
         self._append(self._stream, stored)

@@ -22,6 +22,9 @@ from cryowalk.data.optics import Defocus, Optics
 from cryowalk.data.particles import ParticleSet
 from cryowalk.data.pose import Pose
 from cryowalk.geometry.rotations import euler_from_matrix, matrix_from_euler
+from cryowalk.io.hdf5_guard import is_hdf5
+from cryowalk.io.hdf5_names import with_own_names
+from cryowalk.io.hdf5_tables import read_hdf5_tables
 from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.relion_optics import (
     REPEATED,
@@ -95,7 +98,7 @@ def read_particles(
     pixel_size: float | None = None,
     confine: Path | None = None,
 ) -> ParticleSet:
-    """The particles of a RELION STAR file (3.0, 3.1, 4 or 5), numbers in double precision, images opened but not read.
+    """The particles of a RELION STAR file (3.0, 3.1, 4 or 5) or of an HDF5 stack, numbers in double precision, images opened but not read.
 
     `pixel_size` (Å) stands for that of a file that does not say or says wrong; `confine` is the folder that stacks must lie in.
 
@@ -104,8 +107,10 @@ def read_particles(
     InputError
         If the file, a value in it, or a stack it names is not usable; the message names the line.
     """
-    star = read_star(path)
-    table, file = particle_block(star), Path(path)
+    file = Path(path)
+    is_stack = is_hdf5(file)
+    star = read_hdf5_tables(file) if is_stack else read_star(file)
+    table = particle_block(with_own_names(star, file) if is_stack else star)
     optics, optics_index = _optics(star, table, pixel_size)
     names = table.columns.get("rlnImageName", ())
     used = {"rlnOpticsGroup", "rlnImageName", "rlnMicrographName"}

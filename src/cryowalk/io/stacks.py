@@ -13,6 +13,8 @@ from torch import Tensor
 
 from cryowalk.core.errors import CryowalkWarning, InputError, ShapeError, printable
 from cryowalk.io.confinement import check_places
+from cryowalk.io.hdf5_guard import is_hdf5
+from cryowalk.io.hdf5_stacks import Hdf5StackReader
 from cryowalk.io.mrc import MrcStackReader
 from cryowalk.io.mrc_header import read_header
 from cryowalk.io.star import StarBlock
@@ -20,11 +22,13 @@ from cryowalk.io.star import StarBlock
 NAMED_IN_ERRORS = 5
 LARGEST_INDEX = 2**62  # of the numbers that an array holds; no stack comes near
 
+StackReader = MrcStackReader | Hdf5StackReader
+
 
 class ParticleImages:
     """The images of particles that lie in many stacks, an `ImageSource`; each stack is opened only while it is read."""
 
-    def __init__(self, stacks: Sequence[MrcStackReader], stack_of: NDArray[np.int64], image_of: NDArray[np.int64]) -> None:
+    def __init__(self, stacks: Sequence[StackReader], stack_of: NDArray[np.int64], image_of: NDArray[np.int64]) -> None:
         self._stacks = tuple(stacks)
         self._stack_of, self._image_of = stack_of, image_of
 
@@ -39,7 +43,7 @@ class ParticleImages:
         return self._stacks[0].image_shape
 
     @property
-    def stacks(self) -> tuple[MrcStackReader, ...]:
+    def stacks(self) -> tuple[StackReader, ...]:
         """The stacks."""
         return self._stacks
 
@@ -178,9 +182,10 @@ def open_images(block: StarBlock, names: Sequence[str], *, star: Path, confine: 
     return ParticleImages(readers, stack_of, image_of)
 
 
-def _readers(paths: Sequence[Path]) -> list[MrcStackReader]:
+def _readers(paths: Sequence[Path]) -> list[StackReader]:
     """A reader for each stack; surprises in their headers are told once each, not once a stack."""
-    headers = [read_header(path) for path in paths]
+    packed = {path: Hdf5StackReader(path) for path in dict.fromkeys(paths) if is_hdf5(path)}
+    headers = [read_header(path) for path in paths if path not in packed]
     told: dict[str, list[Path]] = {}
     for header in headers:
         if header.notes:
@@ -188,10 +193,11 @@ def _readers(paths: Sequence[Path]) -> list[MrcStackReader]:
     for note, where in told.items():
         others = f" (and {len(where) - 1} other stacks)" if len(where) > 1 else ""
         warnings.warn(f"{printable(where[0])}{others}: {note}", CryowalkWarning, stacklevel=4)
-    return [MrcStackReader(header.path, header=header) for header in headers]
+    plain = {header.path: MrcStackReader(header.path, header=header) for header in headers}
+    return [packed[path] if path in packed else plain[path] for path in paths]
 
 
-def _check_sizes(readers: Sequence[MrcStackReader]) -> None:
+def _check_sizes(readers: Sequence[StackReader]) -> None:
     """Raise an error unless all images are square and of one size."""
     for reader in readers:
         height, width = reader.image_shape
