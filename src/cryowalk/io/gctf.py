@@ -16,7 +16,6 @@ from cryowalk.io.ctf_tables import CtfProfile, CtfProfiles, CtfTable
 from cryowalk.io.text_rows import fixed, is_number, number_table, real, text_lines
 
 FINAL, PROFILE = "Final Values", "EPA"
-_NAME = re.compile(r"(\S+\.mrcs?)\b")
 _NAMES = {
     "Defocus_U": "defocus U", "Defocus_V": "defocus V", "Angle": "angle", "Phase_shift": "phase shift", "CCC": "CCC",
 }  # fmt: skip
@@ -45,14 +44,15 @@ def read_gctf_log(path: str | Path) -> CtfTable:
     rows: list[tuple[float, ...]] = []
     columns: list[str] = []
     limits: list[float] = []
+    name = ""
     for number, line in enumerate(lines, start=1):
         cells = line.split()
+        name = next((cell for cell in cells if _is_image(cell)), name)
         if {"Defocus_U", "Defocus_V", "Angle"} <= set(cells):
             columns = cells
         elif line.rstrip().endswith(FINAL):
             rows.append(_final_values(cells[:-2], columns, path, number))
-            found = [match[1] for before in lines[:number] if (match := _NAME.search(before))]
-            names.append(found[-1] if found else str(len(rows)))
+            names.append(name or str(len(rows)))
             limits.append(torch.inf)
         elif rows and (match := _LIMIT.search(line)):
             limits[-1] = real(match[1], what="RES_LIMIT", path=path, line=number, low=FINEST, high=COARSEST)
@@ -66,6 +66,11 @@ def read_gctf_log(path: str | Path) -> CtfTable:
         fitted_to=torch.tensor(limits, dtype=torch.float64),
         optics=_optics(lines, path),
     )
+
+
+def _is_image(cell: str) -> bool:
+    """Whether a word is the name of an image."""
+    return cell.endswith((".mrc", ".mrcs"))
 
 
 def _final_values(cells: list[str], columns: list[str], path: Path, line: int) -> tuple[float, ...]:
@@ -113,7 +118,7 @@ def write_gctf_log(table: CtfTable, path: str | Path) -> None:
     for name, row, limit in zip(table.names, values.tolist(), table.fitted_to.tolist(), strict=True):
         texts = [fixed(round(value, 9), digits=6, width=14) for value in row]
         lines += [
-            f"Opening {name} ..." if _NAME.fullmatch(name) else "",
+            f"Opening {name} ..." if _is_image(name) else "",
             "".join(f"{label:>14}" for label in _NAMES),
             f"{''.join(texts)}  {FINAL}",
         ]
