@@ -17,6 +17,7 @@ import torch
 from cryowalk.core.errors import InputError, UsageError, printable
 from cryowalk.data.coordinates import Coordinates
 from cryowalk.io.atomic import atomic_write_text
+from cryowalk.io.csv_text import csv_text
 from cryowalk.io.opening import read_text
 from cryowalk.io.relion import VERSION_COMMENT
 from cryowalk.io.star import StarBlock, read_star, write_star
@@ -180,8 +181,4 @@ def _csv_text(coordinates: Coordinates) -> str:
     if coordinates.merit is not None:
         columns["score"] = number_texts(coordinates.merit.cpu())
     columns |= {label: column for label, column in coordinates.extra.items() if label not in columns}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return csv_text([tuple(columns), *zip(*columns.values(), strict=True)])

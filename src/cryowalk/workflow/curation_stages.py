@@ -1,7 +1,5 @@
 """Micrographs sorted by what is known of them: figures from the table and the images, limits, the kept and the rejected, thumbnails."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from cryowalk.ctf_estimation.spectrum import power_spectrum, tile_side
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.fourier.shells import shell_average, shell_frequency
 from cryowalk.io.atomic import atomic_path, atomic_write_text
+from cryowalk.io.csv_text import csv_text
 from cryowalk.io.micrographs import write_micrographs
 from cryowalk.io.pictures import read_micrograph
 from cryowalk.io.stacks import find_stack, stack_reference
@@ -258,10 +257,8 @@ def _write(job: Job, found: Curated) -> None:
             chosen = found.micrographs[rows]
             reasons = {REASON: tuple(found.reasons[row] for row in rows)} if name == REJECTED else {}
             write_micrographs(replace(chosen, extra={**chosen.extra, **reasons}), path)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["micrograph", *found.figures, "kept", "reason"])
+    table: list[list[object]] = [["micrograph", *found.figures, "kept", "reason"]]
     columns = [[f"{value:.6g}" if math.isfinite(value) else "" for value in values.tolist()] for values in found.figures.values()]
     for row, name in enumerate(found.micrographs.names):
-        writer.writerow([name, *(column[row] for column in columns), int(not found.reasons[row]), found.reasons[row]])
-    atomic_write_text(job.path(FIGURES), text.getvalue())
+        table.append([name, *(column[row] for column in columns), int(not found.reasons[row]), found.reasons[row]])
+    atomic_write_text(job.path(FIGURES), csv_text(table))

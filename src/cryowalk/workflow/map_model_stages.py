@@ -1,7 +1,6 @@
 """A map and a model compared, with files at both ends."""
 
 import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from cryowalk.core.errors import InputError
 from cryowalk.data import Atoms, Volume
 from cryowalk.io.atomic import atomic_write_text
 from cryowalk.io.atoms import read_atoms
+from cryowalk.io.csv_text import csv_text
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.validation.hand import WITHOUT_MODEL, check_hand
 from cryowalk.validation.map_model import MapModelFit, as_cube, map_model_fit, model_density, model_mask
@@ -93,14 +93,12 @@ def _more(volume: Volume, atoms: Atoms, settings: MapModelSettings, *, detail: f
 
 
 def _table_of_residues(fit: MapModelFit, scored: QScores) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("chain", "number", "name", "q_score", "correlation"))
+    rows: list[tuple[object, ...]] = [("chain", "number", "name", "q_score", "correlation")]
     for (name, number, chain), q, correlation in zip(
         fit.residues, scored.by_residue().tolist(), fit.residue_correlation.tolist(), strict=True
     ):
-        writer.writerow((chain, number, name, *("" if math.isnan(value) else f"{value:.4f}" for value in (q, correlation))))
-    return text.getvalue()
+        rows.append((chain, number, name, *("" if math.isnan(value) else f"{value:.4f}" for value in (q, correlation))))
+    return csv_text(rows)
 
 
 def read_residues(path: Path) -> list[Residue]:
