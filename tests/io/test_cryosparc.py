@@ -88,7 +88,7 @@ def test_the_same_real_particles_are_the_same_from_both_programs(real_data) -> N
 
 
 def test_what_is_no_table_of_particles_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="there is no such file"):
         read_cryosparc(tmp_path / "none.cs")
     for content in (b"", b"data_\n", b"\x93NUMPY\x01\x00"):
         (tmp_path / "p.cs").write_bytes(content)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,14 @@ from cryowalk.core.execution import ImageSource
 from cryowalk.data.images import SelectedImages
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.data.pose import Pose
+
+
+@runtime_checkable
+class SelectableColumns(Protocol):
+    """Columns of a foreign file that are made text only when they are asked for, and can give some of their rows before that."""
+
+    def rows(self, indices: Tensor) -> Mapping[str, tuple[str, ...]]:
+        """The same columns, of these rows alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,7 @@ class ParticleSet:
         def rows(column: Tensor | None) -> Tensor | None:
             return None if column is None else column[chosen.to(column.device)]
 
+        extra = self.extra
         return replace(
             self,
             optics_index=self.optics_index[chosen],
@@ -61,7 +71,9 @@ class ParticleSet:
             image_names=texts(self.image_names),
             micrograph_names=texts(self.micrograph_names),
             coordinates=rows(self.coordinates),
-            extra={name: texts(column) for name, column in self.extra.items()},
+            extra=extra.rows(chosen)
+            if isinstance(extra, SelectableColumns)
+            else {name: texts(column) for name, column in extra.items()},
         )
 
     @property

@@ -1,12 +1,13 @@
-"""Particles in cryoSPARC's .cs tables: poses, defocus, half sets and classes in our conventions. Nothing is written here, and no pickled object is read.
+"""Particles in cryoSPARC's .cs tables and .csg groups, in our conventions; no pickled object is read.
 
-A .cs file is one NumPy array of records. Poses are rotation vectors whose matrix is the transpose of our lab_from_particle; shifts are pixels of
-`psize_A` and point the other way; images, classes and half sets count from 0.
+What each field means stands in `cryosparc_values` and `cryosparc_optics`; fields without a place in a `ParticleSet` travel in its `extra`, bit by bit, so
+that `write_cryosparc` gives the same records back where nothing was changed.
 """
 
-import math
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,110 +15,184 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryowalk.core.errors import InputError, SafetyRefusal
-from cryowalk.data.optics import Defocus, Optics
+from cryowalk.core.errors import CryowalkWarning, InputError, printable
+from cryowalk.core.execution import ImageSource
 from cryowalk.data.particles import ParticleSet
-from cryowalk.data.pose import Pose
-from cryowalk.geometry.rotations import matrix_about_axis, matrix_from_rotation_vector
+from cryowalk.io.cryosparc_columns import RELION, CryosparcColumns, label_of
+from cryowalk.io.cryosparc_groups import GROUP_ENDINGS, read_group_records
+from cryowalk.io.cryosparc_optics import GROUP_EXTRA, GROUP_NAME, optics_of
+from cryowalk.io.cryosparc_records import check_identifiers, merge_records, read_records
+from cryowalk.io.cryosparc_values import (
+    ANGLES,
+    DEFOCUS,
+    EQUIVALENT,
+    LABELS,
+    MICROGRAPH,
+    ORIGINS,
+    SIGN,
+    X_FRACTION,
+    Y_FRACTION,
+    Alignment,
+    PicksAxis,
+    alignment_of,
+    coordinates_of,
+    counted_from_one,
+    defocus_of,
+    distinct,
+    finite,
+    image_names_of,
+    names_of,
+    pose_of,
+    texts_of_paths,
+)
+from cryowalk.io.cryosparc_writer import write_cryosparc
+from cryowalk.io.signed_images import signed
+from cryowalk.io.stacks import open_images
+from cryowalk.io.star import StarBlock
 
-CRYOSPARC_ENDINGS = {".cs"}
-LONGEST_HEADER = 1_000_000  # bytes; a job with many results has some 10,000
-_OPTICS = ("ctf/exp_group_id", "ctf/accel_kv", "ctf/cs_mm", "ctf/amp_contrast", "blob/psize_A")
+CRYOSPARC_ENDINGS = {".cs", *GROUP_ENDINGS}
+__all__ = ["CRYOSPARC_ENDINGS", "particles_from_records", "read_components", "read_cryosparc", "write_cryosparc"]
 
 
-def read_cryosparc(path: str | Path) -> ParticleSet:
-    """The particles of a .cs file without their images: names, optics, defocus, and where they are there poses, half sets and classes.
+def read_cryosparc(
+    path: str | Path,
+    passthrough: Sequence[str | Path] = (),
+    *,
+    images: Literal["open", "ignore"] = "ignore",
+    y_axis: PicksAxis = "up",
+    confine: Path | None = None,
+) -> ParticleSet:
+    """The particles of a .cs file or .csg group: names, optics, defocus, and where they are there poses, half sets, classes and places.
 
-    3D alignments are taken where there are any, otherwise 2D ones (a turn in the plane). Images are named as in a STAR file, `000001@path`.
+    3D alignments are taken where there are any, otherwise 2D ones (a turn in the plane); of alignments to several classes those of the likeliest class.
+    Images are named as in a STAR file, `000001@path`; those with `blob/sign` −1 (dark on light) are turned over as they are read. `passthrough` are files
+    of the same job that hold other fields; particles are matched by `uid`. `y_axis` tells from where cryoSPARC counted y of picks: "up", its rule,
+    from the last row of the micrograph as RELION stores it; "down" where the motion correction turned the micrograph over.
 
     Raises
     ------
     InputError
-        If this is no .cs table of particles, or a value is not finite.
+        If this is no table of particles, a value is not finite, a particle is there twice or missing in a passthrough file, or a stack is not usable.
     SafetyRefusal
-        If it holds pickled objects.
+        If it holds pickled objects, or a stack lies outside `confine`.
     """
     path = Path(path)
-    table = _records(path)
-    names = set(table.dtype.names or ())
-    if not len(table) or not {"blob/path", "blob/idx", "blob/psize_A"} <= names:
-        raise InputError("this is no table of particles", file=path, expected="records with blob/path, blob/idx and blob/psize_A")
-    kind = next((kind for kind in ("alignments3D", "alignments2D") if f"{kind}/pose" in names), None)
-    optics, optics_index = _optics(table, names, path)
-    stacks = [_text(name).removeprefix(">") for name in table["blob/path"]]
+    records = read_group_records(path) if path.suffix.lower() in GROUP_ENDINGS else read_records(path)
+    records = merge_records(records, [(read_records(each), Path(each)) for each in passthrough], path=path)
+    return particles_from_records(records, path=path, images=images, y_axis=y_axis, confine=confine)
+
+
+def particles_from_records(
+    records: NDArray[Any],
+    *,
+    path: Path,
+    images: Literal["open", "ignore"] = "ignore",
+    y_axis: PicksAxis = "up",
+    confine: Path | None = None,
+) -> ParticleSet:
+    """The particles of these records; `path` is the file they came from.
+
+    Raises
+    ------
+    InputError, SafetyRefusal
+        As `read_cryosparc`.
+    """
+    names = set(names_of(records))
+    if not len(records) or not {"blob/path", "blob/idx", "blob/psize_A"} <= names:
+        raise InputError(
+            "this is no table of particles",
+            file=path,
+            expected="records with blob/path, blob/idx and blob/psize_A",
+            cause="a passthrough file, or micrographs" if "uid" in names else "",
+            fix="name the particles.cs of the job, and give this one as a passthrough file" if "uid" in names else "",
+        )
+    check_identifiers(records, path=path)
+    alignment = alignment_of(records, path)
+    optics, optics_index, optics_used = optics_of(records, path)
+    coordinates = coordinates_of(records, path, y_axis=y_axis)
+    image_names = image_names_of(records)
+    defocus = defocus_of(records, path)
+    half = _half(alignment, path)
+    used = {"blob/path", "blob/idx", *optics_used, *(() if alignment is None else alignment.used)}
+    used |= set() if coordinates is None else {X_FRACTION, Y_FRACTION}
+    used |= set() if defocus is None else {*DEFOCUS, "ctf/phase_shift_rad", "ctf/bfactor", "ctf/scale"}
+    used |= {MICROGRAPH} | {field for field, label in EQUIVALENT.items() if RELION + label in names}
+    fields = [name for name in names_of(records) if name not in used]
     return ParticleSet(
         optics=optics,
         optics_index=optics_index,
-        pose=None if kind is None else _pose(table, kind, path),
-        defocus=_defocus(table, path) if {"ctf/df1_A", "ctf/df2_A", "ctf/df_angle_rad"} <= names else None,
-        half=_counted(table, f"{kind}/split") if f"{kind}/split" in names else None,
-        class_number=_counted(table, f"{kind}/class") if f"{kind}/class" in names else None,
-        image_names=tuple(f"{int(index) + 1:06d}@{stack}" for index, stack in zip(table["blob/idx"], stacks, strict=True)),
-        micrograph_names=tuple(map(_text, table["location/micrograph_path"])) if "location/micrograph_path" in names else (),
+        images=None if images == "ignore" else _open(records, image_names, path, confine),
+        pose=None if alignment is None else pose_of(alignment),
+        defocus=defocus,
+        half=half,
+        class_number=None if alignment is None else counted_from_one(alignment.class_index),
+        image_names=image_names,
+        micrograph_names=texts_of_paths(records[MICROGRAPH]) if MICROGRAPH in names else (),
+        coordinates=coordinates,
+        extra=CryosparcColumns(records, fields, columns=_helical(records)),
+        column_order=_order(records, alignment),
     )
 
 
-def _records(path: Path) -> NDArray[Any]:
-    """The records in the file."""
-    try:
-        table = np.load(path, allow_pickle=False, max_header_size=LONGEST_HEADER)
-    except FileNotFoundError as error:
-        raise InputError("the file does not exist", file=path) from error
-    except ValueError as error:
-        if "pickle" in str(error).lower() or "object" in str(error).lower():
-            raise SafetyRefusal("the file holds pickled objects, which could run code", file=path) from error
-        raise InputError("this is no .cs file", file=path, cause=str(error), fix="export the particles again") from error
-    except (EOFError, OSError) as error:
+def _half(alignment: Alignment | None, path: Path) -> Int[Tensor, " n"] | None:
+    """Half sets from 1, where they are known."""
+    if alignment is None or alignment.split is None:
+        return None
+    if not bool(((alignment.split == 0) | (alignment.split == 1)).all()):
+        raise InputError("a half set is neither 0 nor 1", file=path, expected=f"{alignment.kind}/split of 0 and 1")
+    return counted_from_one(alignment.split)
+
+
+def _helical(records: NDArray[Any]) -> dict[str, tuple[str, ...]]:
+    """RELION's number of each particle's filament, by first appearance; cryoSPARC's own is too long for it."""
+    if "filament/filament_uid" not in names_of(records) or RELION + "rlnHelicalTubeID" in names_of(records):
+        return {}
+    _, number = distinct(records["filament/filament_uid"])
+    return {"rlnHelicalTubeID": tuple(map(str, (number + 1).tolist()))}
+
+
+def _open(records: NDArray[Any], names: tuple[str, ...], path: Path, confine: Path | None) -> ImageSource:
+    """The images, those that are dark on light turned over as they are read."""
+    source = open_images(StarBlock(name="particles"), names, star=path, confine=confine)
+    return signed(source, records[SIGN].astype(np.float32) if SIGN in names_of(records) else None)
+
+
+def _order(records: NDArray[Any], alignment: Alignment | None) -> tuple[str, ...]:
+    """The columns of a STAR file in the order of the fields."""
+    labels = dict(LABELS)
+    if alignment is not None:
+        group = alignment.kind if alignment.used else "alignments3D"
+        labels |= {f"{group}/pose": ANGLES, f"{group}/shift": ORIGINS, f"{group}/class": ("rlnClassNumber",)}
+        labels |= {f"{group}/split": ("rlnRandomSubset",)}
+    order = [label for name in names_of(records) for label in labels.get(name, (label_of(name, records.dtype[name]),))]
+    hidden = {GROUP_NAME.removeprefix(RELION)}
+    return tuple(dict.fromkeys(label for label in order if label not in hidden and f"{GROUP_EXTRA}" not in label))
+
+
+def read_components(path: str | Path, *, passthrough: Sequence[str | Path] = ()) -> Float[Tensor, "n components"]:
+    """The coordinates of each particle along the modes of a 3D variability analysis, as cryoSPARC stores them (`components_mode_K/value`).
+
+    Raises
+    ------
+    InputError
+        If the records hold none.
+    """
+    path = Path(path)
+    records = read_group_records(path) if path.suffix.lower() in GROUP_ENDINGS else read_records(path)
+    records = merge_records(records, [(read_records(each), Path(each)) for each in passthrough], path=path)
+    modes = sorted(
+        (int(parts[1].removesuffix("/value")), name)
+        for name in names_of(records)
+        if len(parts := name.split("components_mode_")) == 2
+        and parts[1].removesuffix("/value").isdigit()
+        and name.endswith("/value")
+    )
+    if not modes:
         raise InputError(
-            "the file is damaged or cut off", file=path, cause=str(error), fix="export the particles again"
-        ) from error
-    if not isinstance(table, np.ndarray) or table.dtype.names is None or table.ndim != 1:
-        raise InputError("this is no .cs file", file=path, expected="one array of records")
-    return table
-
-
-def _text(name: object) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
-
-
-def _finite(table: NDArray[Any], name: str, path: Path) -> Float[Tensor, "*shape"]:
-    """The field in double precision."""
-    values = np.asarray(table[name], dtype=np.float64)
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
-        raise InputError(f"{name} of particle {row + 1} is not finite", file=path, fix="leave that particle out")
-    return torch.from_numpy(values)
-
-
-def _counted(table: NDArray[Any], name: str) -> Int[Tensor, " n"]:
-    """A field that counts from 0, counted from 1."""
-    return torch.from_numpy(table[name].astype(np.int64)) + 1
-
-
-def _optics(table: NDArray[Any], names: set[str], path: Path) -> tuple[tuple[Optics, ...], Int[Tensor, " n"]]:
-    """The distinct optics and those of each particle."""
-    columns = [_finite(table, name, path).numpy() if name in names else np.full(len(table), math.nan) for name in _OPTICS]
-    rows, index = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True, equal_nan=True)
-    groups = []
-    for number, (_, voltage, spherical, contrast, size) in enumerate(rows.tolist()):
-        told = {"voltage_kv": voltage, "spherical_aberration_mm": spherical, "amplitude_contrast": contrast}
-        known = {name: value for name, value in told.items() if not math.isnan(value)}
-        groups.append(Optics(pixel_size=size, name=f"opticsGroup{number + 1}", **known))
-    return tuple(groups), torch.from_numpy(index.reshape(-1).astype(np.int64))
-
-
-def _pose(table: NDArray[Any], kind: str, path: Path) -> Pose:
-    """The poses of 3D or 2D alignments."""
-    turn = _finite(table, f"{kind}/pose", path)
-    size = f"{kind}/psize_A" if f"{kind}/psize_A" in (table.dtype.names or ()) else "blob/psize_A"
-    matrix = matrix_from_rotation_vector(turn) if turn.ndim == 2 else matrix_about_axis(turn, axis="z")
-    shift = -_finite(table, f"{kind}/shift", path) * _finite(table, size, path)[:, None]
-    return Pose(lab_from_particle=matrix.transpose(-1, -2), shift=shift + 0.0)
-
-
-def _defocus(table: NDArray[Any], path: Path) -> Defocus:
-    """The defocus of each particle."""
-    major, minor, azimuth = (_finite(table, f"ctf/{name}", path) for name in ("df1_A", "df2_A", "df_angle_rad"))
-    names = table.dtype.names or ()
-    phase = _finite(table, "ctf/phase_shift_rad", path) if "ctf/phase_shift_rad" in names else torch.zeros_like(major)
-    return Defocus(major=major, minor=minor, azimuth=azimuth, phase_shift=phase)
+            "the records hold no components of a variability analysis", file=path, expected="fields components_mode_0/value …"
+        )
+    if [number for number, _ in modes] != list(range(len(modes))):
+        warnings.warn(
+            f"{printable(path)}: modes {', '.join(str(n) for n, _ in modes)} are there, not all", CryowalkWarning, stacklevel=2
+        )
+    return torch.from_numpy(np.stack([finite(records, name, path) for _, name in modes], axis=-1))
