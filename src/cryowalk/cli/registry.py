@@ -89,6 +89,18 @@ REGISTRY: tuple[Entry, ...] = (
         module="local_resolution",
         panel=_WALK,
     ),
+    Entry(
+        words=("conventions", "kit"),
+        summary="Write an asymmetric phantom for checking other programs' conventions.",
+        module="conventions_kit",
+        panel=_FILES,
+    ),
+    Entry(
+        words=("conventions", "check"),
+        summary="Tell which flip, transpose, sign or unit a foreign file needs.",
+        module="conventions_check",
+        panel=_FILES,
+    ),
     Entry(words=("flip-hand",), summary="Mirror maps and turn the poses with them.", module="flip_hand", panel=_FILES),
     Entry(words=("align-maps",), summary="Turn and move a map onto another.", module="align_maps", panel=_MEASURE),
     Entry(words=("map-model",), summary="Compare a map with an atomic model.", module="map_model", panel=_MEASURE),
@@ -106,6 +118,22 @@ REGISTRY: tuple[Entry, ...] = (
         words=("validate",), summary="Check files for faults; exit 0 only when all are sound.", module="validate", panel=_FILES
     ),
     Entry(words=("pipeline",), summary="List our jobs in RELION's default_pipeline.star.", module="pipeline", panel=_FILES),
+    Entry(
+        words=("fetch",),
+        summary="Fetch files of the PDB, EMDB, EMPIAR or OSF, whole or not at all.",
+        module="fetch",
+        panel=_FILES,
+    ),
+    Entry(words=("osf", "list"), summary="List the files of an OSF project.", module="osf_list", panel=_FILES),
+    Entry(
+        words=("osf", "download"),
+        summary="Fetch the files of an OSF project that a folder lacks.",
+        module="osf_download",
+        panel=_FILES,
+    ),
+    Entry(
+        words=("osf", "upload"), summary="Send files and folders that an OSF project lacks.", module="osf_upload", panel=_FILES
+    ),
     Entry(words=("report",), summary="Draw the report of a finished job again.", module="report", panel=_MEASURE),
     Entry(words=("doctor",), summary="Check this machine: versions, threads, GPU, disk, RELION.", module="doctor", panel=_HELP),
     Entry(words=("course", "list"), summary="List the course's units.", module="course_list", panel=_HELP),
@@ -114,7 +142,12 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("course", "progress"), summary="Show which exercises are done.", module="course_progress", panel=_HELP),
 )
 
-GROUPS = {"simulate": ("Simulate data with their truth.", _WALK), "course": ("The course: units, exercises, progress.", _HELP)}
+GROUPS = {
+    "simulate": ("Simulate data with their truth.", _WALK),
+    "conventions": ("Check other programs' conventions on a phantom.", _FILES),
+    "osf": ("Projects of the Open Science Framework.", _FILES),
+    "course": ("The course: units, exercises, progress.", _HELP),
+}
 
 
 def entry_for(words: list[str]) -> Entry | None:
