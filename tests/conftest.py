@@ -1,7 +1,9 @@
 """What every test may ask for: seeded generators, and the real data beside the repository where it is present."""
 
+import hashlib
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,37 @@ def relion() -> Path:
     if program is None:
         pytest.skip("RELION is not installed (on Debian: apt-get install relion)")
     return Path(program).parent
+
+
+# What a job writes that holds times.
+TIMED = ("job.json", "run.log", "report.html", "failed.json")
+
+
+@pytest.fixture(scope="session")
+def digests() -> Callable[..., dict[str, str]]:
+    """A function: the SHA-256 of every file of a job but those with times, so that two jobs can be compared without a report of megabytes that differ.
+
+    `renamed` is a pair of bytes: what tables call this job, and what the other one's call theirs.
+    """
+
+    def of(directory: Path, renamed: tuple[bytes, bytes] = (b"", b"")) -> dict[str, str]:
+        return {
+            path.relative_to(directory).as_posix(): hashlib.sha256(
+                path.read_bytes().replace(*renamed) if renamed[0] and path.suffix in (".star", ".json") else path.read_bytes()
+            ).hexdigest()
+            for path in sorted(directory.rglob("*"))
+            if path.is_file() and path.name not in TIMED
+        }
+
+    return of
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Where contents of files differ; pytest's own account, which is whole under CI, can take an hour for an image."""
+    if isinstance(left, dict) and isinstance(right, dict) and any(isinstance(value, bytes) for value in left.values()):
+        differ = sorted(str(name) for name in {*left, *right} if left.get(name) != right.get(name))
+        return [f"contents {op}", f"these differ: {', '.join(differ)}"]
+    if isinstance(left, bytes) and isinstance(right, bytes):
+        first = next((place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+        return [f"{len(left)} bytes {op} {len(right)} bytes", f"first difference at byte {first}"]
+    return None

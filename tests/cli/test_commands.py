@@ -53,18 +53,9 @@ def inside(project, monkeypatch) -> Path:
     return project
 
 
-def data(directory: Path) -> dict[str, bytes]:
-    """Every file of a job that holds no times."""
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(directory.iterdir())
-        if path.is_file() and path.name not in ("job.json", "run.log", "report.html")
-    }
-
-
-def test_simulation_and_reconstruction_write_what_others_script_against(inside):
-    assert {"particles.star", "particles.mrcs", "truth.star", "truth_map.mrc"} <= data(inside / "sim").keys()
-    assert {"run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc", "run_class001.mrc"} == data(inside / "rec").keys()
+def test_simulation_and_reconstruction_write_what_others_script_against(inside, digests):
+    assert {"particles.star", "particles.mrcs", "truth.star", "truth_map.mrc"} <= digests(inside / "sim").keys()
+    assert {"run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc", "run_class001.mrc"} == digests(inside / "rec").keys()
     record = json.loads((inside / "rec" / "job.json").read_text())
     assert record["outputs"]["run_class001.mrc"]["bytes"] == 1024 + 4 * 32**3
     assert [parent["output"] for parent in record["parents"]] == ["particles.star", "particles.mrcs"]
@@ -267,12 +258,12 @@ def killed_and_resumed(project: Path, words: list[str], *, kills: int, seed: int
 
 
 @pytest.mark.slow
-def test_a_killed_simulation_and_a_killed_reconstruction_end_with_the_same_bytes(project):
+def test_a_killed_simulation_and_a_killed_reconstruction_end_with_the_same_bytes(project, digests):
     hits = killed_and_resumed(project, [*SIMULATE, "--o", "sim_killed", "--quiet"], kills=1, seed=1)
     # The STAR file names its stack by its path, so the directory's name is the one thing that may differ.
-    left, right = data(project / "sim_killed"), data(project / "sim")
+    left, right = digests(project / "sim_killed"), digests(project / "sim")
     assert {name: content.replace(b"sim_killed/", b"sim/") for name, content in left.items()} == right
     words = ["reconstruct", "--i", "sim/particles.star", "--o", "rec_killed", "--quiet", "--threads", "1"]
     hits += killed_and_resumed(project, words, kills=1, seed=2)
-    assert data(project / "rec_killed") == data(project / "rec")
+    assert digests(project / "rec_killed") == digests(project / "rec")
     assert hits >= 1

@@ -1,5 +1,6 @@
 """`ctf` as a program on small films: what it writes, what it flags, and how it bears bad files, kills and second runs."""
 
+import hashlib
 import json
 import math
 import random
@@ -302,5 +303,5 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(inside):
     assert subprocess.run(command, check=False).returncode == 0
     for name in ("results/a.json", "results/c.json", "pictures/b.ctf", "micrographs_ctf.star"):
         expected = Path("whole", name).read_bytes().replace(b"whole/", b"killed/")
-        assert Path("killed", name).read_bytes() == expected, name
+        assert hashlib.sha256(Path("killed", name).read_bytes()).digest() == hashlib.sha256(expected).digest(), name
     assert not math.isnan(means(found("killed"))[0])

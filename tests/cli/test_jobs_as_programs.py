@@ -13,15 +13,6 @@ from pathlib import Path
 import pytest
 
 
-def tree(directory: Path) -> dict[str, bytes]:
-    """Everything in a directory but what may hold times."""
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name not in ("job.json", "run.log")
-    }
-
-
 def wait_for(condition, process, seconds=20.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end and process.poll() is None:
@@ -51,7 +42,7 @@ def test_a_finished_job_is_recorded_and_not_done_again(fake, project):
     assert (project / "job" / "job.json").read_bytes() == before
 
 
-def test_killed_at_random_moments_a_job_ends_with_the_same_bytes(start, fake, project):
+def test_killed_at_random_moments_a_job_ends_with_the_same_bytes(start, fake, project, digests):
     assert fake("--o", "whole", "--pause", "0.004").returncode == 0
     moments = random.Random(7)
     kills = 0
@@ -66,12 +57,12 @@ def test_killed_at_random_moments_a_job_ends_with_the_same_bytes(start, fake, pr
                 kills += 1
             process.communicate()
         assert fake("--o", name, "--pause", "0.004").returncode == 0
-        assert tree(project / name) == tree(project / "whole")
+        assert digests(project / name) == digests(project / "whole")
     assert kills > 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_a_safe_point_and_the_job_goes_on(number, start, fake, project):
+def test_a_signal_stops_at_a_safe_point_and_the_job_goes_on(number, start, fake, project, digests):
     process = start("--o", "job", "--pause", "0.02", "-n", "30")
     wait_for((project / "job" / "checkpoints" / "state.state").exists, process)
     process.send_signal(number)
@@ -86,7 +77,7 @@ def test_a_signal_stops_at_a_safe_point_and_the_job_goes_on(number, start, fake,
     assert again.returncode == 0
     assert "going on with the job that was stopped" in again.stderr
     assert fake("--o", "whole", "--pause", "0.02", "-n", "30").returncode == 0
-    assert tree(project / "job") == tree(project / "whole")
+    assert digests(project / "job") == digests(project / "whole")
 
 
 def test_a_second_signal_ends_it_at_once(start, project):
@@ -122,9 +113,9 @@ def test_a_lock_left_by_a_killed_process_frees_itself(start, fake, project):
     assert not (project / "job" / ".cryowalk.lock").exists()
 
 
-def test_other_settings_or_inputs_in_the_same_directory_are_refused(fake, project):
+def test_other_settings_or_inputs_in_the_same_directory_are_refused(fake, project, digests):
     assert fake("--o", "job").returncode == 0
-    before = tree(project / "job")
+    before = digests(project / "job")
     other = fake("--o", "job", "--sym", "D2")
     assert other.returncode == 6
     assert 'settings.symmetry: was "C1", now "D2"' in other.stderr
@@ -134,7 +125,7 @@ def test_other_settings_or_inputs_in_the_same_directory_are_refused(fake, projec
     changed = fake("--o", "job")
     assert changed.returncode == 6
     assert "inputs.source.sha256" in changed.stderr
-    assert tree(project / "job") == before
+    assert digests(project / "job") == before
 
 
 def test_a_directory_with_other_files_is_refused(fake, project):
@@ -199,7 +190,7 @@ def fill(path: Path) -> None:
             rest.write(bytes(1024))
 
 
-def test_a_full_disk_is_an_error_and_nothing_is_lost(start, fake, project):
+def test_a_full_disk_is_an_error_and_nothing_is_lost(start, fake, project, digests):
     disk = project / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)], capture_output=True, check=False)
@@ -221,12 +212,12 @@ def test_a_full_disk_is_an_error_and_nothing_is_lost(start, fake, project):
         assert again.returncode == 0, again.stderr
         (disk / "filler").unlink()
         assert fake("--o", "whole", "-n", "40", "--pause", "0.02").returncode == 0
-        assert tree(disk / "job") == tree(project / "whole")
+        assert digests(disk / "job") == digests(project / "whole")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(start, fake, project):
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(start, fake, project, digests):
     process = start("--o", "job", "--pause", "0.02", "-n", "30")
     state = project / "job" / "checkpoints" / "state.state"
     wait_for(state.with_name("state.previous.state").exists, process)
@@ -240,7 +231,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(start, fake, project)
     assert again.returncode == 0
     assert "checkpoint is damaged" in again.stderr
     assert fake("--o", "whole", "--pause", "0.02", "-n", "30").returncode == 0
-    assert tree(project / "job") == tree(project / "whole")
+    assert digests(project / "job") == digests(project / "whole")
 
 
 def test_two_damaged_checkpoints_are_a_state_conflict(start, fake, project):

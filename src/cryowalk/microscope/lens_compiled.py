@@ -1,14 +1,13 @@
 """The contrast transfer function in one compiled pass: phases in float64, reduced to one turn, and a polynomial for the sine."""
 
-import inspect
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from cryowalk.numerics.compiling import FAST, kernel
 
 _TURN = 1 / (2 * math.pi)
 # Taylor coefficients of sin(2π t) / t in t²; on |t| ≤ 1/4 the remainder of nine terms is below 3e-14.
@@ -16,13 +15,7 @@ _SINE = tuple((-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 
 _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = _SINE
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
-    fast = {"contract", "arcp", "nsz", "reassoc"}
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(inspect.unwrap(function))
-
-
-@_compiled
+@kernel(FAST)
 def _fill(  # noqa: PLR0913, PLR0917  compiled functions take no keywords
     columns: Any, quartic: float, offset: Any, kx: Any, ky: Any, result: Any, first: int, last: int
 ) -> None:

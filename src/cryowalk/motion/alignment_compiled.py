@@ -1,22 +1,15 @@
 """Sums over spectra that alignment needs, in one compiled pass; `alignment.moments_reference` is the readable form."""
 
-import inspect
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function as machine code, without the checker of argument types that tests put around it."""
-    fast = {"contract", "arcp", "nsz", "reassoc"}
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(inspect.unwrap(function))
+from cryowalk.numerics.compiling import FAST, kernel
 
 
-@_compiled
+@kernel(FAST)
 def _sum_rows(  # noqa: PLR0913, PLR0917  compiled functions take no keywords, and no structs without cost
     spectra: Any, weight: Any, kx: Any, ky: Any, along_x: Any, along_y: Any, sums: Any, first: int, last: int
 ) -> None:

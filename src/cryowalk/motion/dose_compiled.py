@@ -1,22 +1,15 @@
 """A weight of |k| applied in one compiled pass; `dose.add_weighted_reference` is the readable form."""
 
-import inspect
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function as machine code, without the checker of argument types that tests put around it."""
-    fast = {"contract", "arcp", "nsz", "reassoc"}
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(inspect.unwrap(function))
+from cryowalk.numerics.compiling import FAST, kernel
 
 
-@_compiled
+@kernel(FAST)
 def _add_rows(  # noqa: PLR0917  compiled functions take no keywords
     spectrum: Any, line: Any, total: Any, width: int, spacing: float, first: int, last: int
 ) -> None:

@@ -1,23 +1,15 @@
 """Frames made half as fine in one compiled pass; `frames.halved_reference` is the readable form."""
 
-import inspect
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function as machine code, without the checker of argument types that tests put around it."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})(
-        inspect.unwrap(function)
-    )
+from cryowalk.numerics.compiling import kernel
 
 
-@_compiled
+@kernel({"contract", "reassoc", "nsz"})
 def _halve_rows(frame: Any, result: Any, first: int, last: int) -> None:
     """Rows `first` to `last` of the result: weights 1 3 3 1 along each axis."""
     height, width = frame.shape

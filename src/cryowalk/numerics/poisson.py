@@ -5,29 +5,24 @@ Each row of an image has a stream of random numbers of its own (xoshiro256++), s
 Blackman & Vigna, ACM Trans. Math. Softw. 47, 36 (2021); Hörmann, Insurance: Mathematics and Economics 12, 39 (1993), algorithm PTRS.
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryowalk.numerics.compiling import inlined, kernel
+
 _UNIT = 2.0**-53
 _LARGE = 12.0  # from here on rejection is faster than the sum of probabilities
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy")(inspect.unwrap(function))
-
-
-@_compiled
+@inlined()
 def _started(state: Any, seed: int, row: int) -> None:
     """Fill the four words of a row's state by splitmix64."""
     word = np.uint64(seed) ^ (np.uint64(row) * np.uint64(0xD1342543DE82EF95))
@@ -38,7 +33,7 @@ def _started(state: Any, seed: int, row: int) -> None:
         state[index] = mixed ^ (mixed >> np.uint64(31))
 
 
-@_compiled
+@inlined()
 def _uniform(state: Any) -> float:
     """The next number in [0, 1) of a row's stream, xoshiro256++."""
     total = state[0] + state[3]
@@ -53,7 +48,7 @@ def _uniform(state: Any) -> float:
     return float(result >> np.uint64(11)) * _UNIT
 
 
-@_compiled
+@inlined()
 def _large_poisson(state: Any, mean: float) -> Any:
     """A Poisson number of a mean of ten or more, by transformed rejection (PTRS)."""
     b = 0.931 + 2.53 * math.sqrt(mean)
@@ -77,7 +72,7 @@ def _large_poisson(state: Any, mean: float) -> Any:
             return number
 
 
-@_compiled
+@kernel()
 def _poisson_rows(mean: Any, counts: Any, seed: int, first: int, last: int) -> None:  # noqa: PLR0917  compiled functions take no keywords
     """Rows `first` to `last` of `counts`; small means by adding up probabilities until they exceed a uniform number."""
     state = np.empty(4, dtype=np.uint64)
@@ -100,7 +95,7 @@ def _poisson_rows(mean: Any, counts: Any, seed: int, first: int, last: int) -> N
                 counts[row, column] = _large_poisson(state, expected)
 
 
-@_compiled
+@kernel()
 def _binomial_rows(chance: Any, trials: Any, counts: Any, seed: int, first: int, last: int) -> None:  # noqa: PLR0917
     """Rows `first` to `last` of `counts`, the same way; rare chances count successes, common ones failures."""
     state = np.empty(4, dtype=np.uint64)

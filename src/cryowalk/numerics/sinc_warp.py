@@ -3,20 +3,19 @@
 It makes movies, exactly; `warping` reads them back, faster and with four points an axis, at places that a few coefficients tell.
 """
 
-import inspect
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+
+from cryowalk.numerics.compiling import kernel
 
 TAPS = 12
 _PHASES = 512  # positions between two pixels at which the taps are tabulated
@@ -55,14 +54,7 @@ def _table() -> NDArray[np.float32]:
     return table
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function as machine code; a checker of argument types that the tests put around it is taken off, it cannot be compiled."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})(
-        inspect.unwrap(function)
-    )
-
-
-@_compiled
+@kernel({"contract", "reassoc", "nsz"})
 def _along_rows(source: Any, move: Any, table: Any, result: Any, first: int, last: int) -> None:  # noqa: PLR0917
     """Rows `first` to `last` of the result: each pixel from the taps about its place in the same row."""
     width, taps = source.shape[1], table.shape[1]
@@ -83,7 +75,7 @@ def _along_rows(source: Any, move: Any, table: Any, result: Any, first: int, las
             result[row, column] = total
 
 
-@_compiled
+@kernel({"contract", "reassoc", "nsz"})
 def _along_columns(source: Any, move: Any, table: Any, result: Any, first: int, last: int) -> None:  # noqa: PLR0917
     """Rows `first` to `last` of the result: each pixel from the taps about its place in the same column."""
     height, width, taps = source.shape[0], source.shape[1], table.shape[1]

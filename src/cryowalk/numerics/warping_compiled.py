@@ -3,31 +3,24 @@
 A row is taken in runs over which every pixel reads from the same whole displacement, so that the points of a run lie side by side in memory.
 """
 
-import inspect
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from cryowalk.numerics.compiling import FAST, inlined, kernel
 
 _LONGEST_RUN = 512  # pixels; within it float32 tells the place to 10⁻⁵
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """The function as machine code, without the checker of argument types that tests put around it."""
-    fast = {"contract", "arcp", "nsz", "reassoc"}
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(inspect.unwrap(function))
-
-
-@_compiled
+@inlined(FAST)
 def _along(line: Any, place: float) -> Any:
     """The displacement at a column, of the quadratic p₀ + p₁c + p₂c² that a field is along a row."""
     return line[0] + place * (line[1] + line[2] * place)
 
 
-@_compiled
+@inlined(FAST)
 def _is_level(line: Any, first: int, last: int) -> Any:
     """Whether the displacement has the same whole part from column `first` to `last`."""
     floor = np.floor(_along(line, first))
@@ -39,7 +32,7 @@ def _is_level(line: Any, first: int, last: int) -> Any:
     return turn <= first or turn >= last or np.floor(_along(line, turn)) == floor
 
 
-@_compiled
+@inlined(FAST)
 def _cubic_anywhere(image: Any, x: float, y: float) -> Any:
     """One pixel by cubic convolution; beyond an edge the edge's own pixels continue."""
     height, width = image.shape
@@ -56,7 +49,7 @@ def _cubic_anywhere(image: Any, x: float, y: float) -> Any:
     return total
 
 
-@_compiled
+@inlined(FAST)
 def _weight(t: Any, point: int) -> Any:
     """The weight of the point at −1, 0, 1 or 2 for a place t between 0 and 1."""
     if point == 0:
@@ -68,7 +61,7 @@ def _weight(t: Any, point: int) -> Any:
     return (np.float32(0.5) * t - np.float32(0.5)) * t * t
 
 
-@_compiled
+@inlined(FAST)
 def _cubic_run(  # noqa: PLR0913, PLR0917  compiled functions take no keywords
     p0: Any, p1: Any, p2: Any, p3: Any, t0: Any, t1: Any, t2: Any, s0: Any, s1: Any, s2: Any, result: Any
 ) -> None:
@@ -91,7 +84,7 @@ def _cubic_run(  # noqa: PLR0913, PLR0917  compiled functions take no keywords
         result[i] = total
 
 
-@_compiled
+@inlined(FAST)
 def _lines(field: Any, row: int, size: Any, lines: Any) -> None:
     """The field along a row: for each axis the quadratic in the column."""
     height, width = size
@@ -104,7 +97,7 @@ def _lines(field: Any, row: int, size: Any, lines: Any) -> None:
         lines[axis, 2] = bend / (width * width)
 
 
-@_compiled
+@inlined(FAST)
 def _cubic_row(  # noqa: PLR0917  compiled functions take no keywords
     image: Any, field: Any, row: int, lines: Any, result: Any
 ) -> None:
@@ -146,7 +139,7 @@ def _cubic_row(  # noqa: PLR0917  compiled functions take no keywords
         start = stop
 
 
-@_compiled
+@inlined(FAST)
 def _linear_row(  # noqa: PLR0917  compiled functions take no keywords
     image: Any, field: Any, row: int, lines: Any, result: Any
 ) -> None:
@@ -163,13 +156,13 @@ def _linear_row(  # noqa: PLR0917  compiled functions take no keywords
         result[column] = upper + s * (lower - upper)
 
 
-@_compiled
+@inlined(FAST)
 def _add(line: Any, factor: Any, result: Any) -> None:
     for column in range(len(line)):
         result[column] += factor * line[column]
 
 
-@_compiled
+@kernel(FAST)
 def _warp_rows(  # noqa: PLR0917  compiled functions take no keywords
     images: Any, fields: Any, factors: Any, sums: Any, is_cubic: Any, first: int, last: int
 ) -> None:
