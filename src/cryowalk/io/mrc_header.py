@@ -14,6 +14,7 @@ from cryowalk.core.errors import InputError
 from cryowalk.io.opening import compression_of, foreign_kind, open_content, read_up_to
 
 HEADER_BYTES = 1024
+COMPRESSED_ENDINGS = {".gz", ".bz2"}
 LARGEST_SIDE = 2**31 - 1
 IMOD_STAMP = 1146047817  # marks headers whose flags tell whether bytes are signed
 
@@ -173,6 +174,8 @@ def read_header(path: str | Path) -> MrcHeader:
             cause="a damaged header or a truncated file",
             fix="fetch or write the file again",
         )
+    if not compression and path.suffix.lower() in COMPRESSED_ENDINGS:
+        notes.append(f"the name ends in {path.suffix}, the content is not compressed")
     header = _header(record, extended, notes, (path, compression, byte_order))
     return header if compression else _check_length(header, path.stat().st_size)
 
