@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.core.execution import ImageSource
+from cryowalk.data.optics import Optics
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.cryosparc_columns import RELION, CryosparcColumns, label_of
 from cryowalk.io.cryosparc_groups import GROUP_ENDINGS, read_group_records
@@ -46,6 +47,7 @@ from cryowalk.io.cryosparc_values import (
     texts_of_paths,
 )
 from cryowalk.io.cryosparc_writer import write_cryosparc
+from cryowalk.io.relion_optics import check_against_stacks
 from cryowalk.io.signed_images import signed
 from cryowalk.io.stacks import open_images
 from cryowalk.io.star import StarBlock
@@ -121,7 +123,7 @@ def particles_from_records(
     return ParticleSet(
         optics=optics,
         optics_index=optics_index,
-        images=None if images == "ignore" else _open(records, image_names, path, confine),
+        images=None if images == "ignore" else _open(records, image_names, optics, path, confine=confine),
         pose=None if alignment is None else pose_of(alignment),
         defocus=defocus,
         half=half,
@@ -151,9 +153,12 @@ def _helical(records: NDArray[Any]) -> dict[str, tuple[str, ...]]:
     return {"rlnHelicalTubeID": tuple(map(str, (number + 1).tolist()))}
 
 
-def _open(records: NDArray[Any], names: tuple[str, ...], path: Path, confine: Path | None) -> ImageSource:
+def _open(
+    records: NDArray[Any], names: tuple[str, ...], optics: tuple[Optics, ...], path: Path, *, confine: Path | None
+) -> ImageSource:
     """The images, those that are dark on light turned over as they are read."""
     source = open_images(StarBlock(name="particles"), names, star=path, confine=confine)
+    check_against_stacks(optics, source, path, is_pixel_size_given=False)
     return signed(source, records[SIGN].astype(np.float32) if SIGN in names_of(records) else None)
 
 

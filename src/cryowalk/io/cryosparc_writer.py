@@ -39,6 +39,7 @@ from cryowalk.io.cryosparc_values import (
     texts_of_paths,
 )
 from cryowalk.io.mrc_writer import MrcStackWriter
+from cryowalk.io.signed_images import are_anew, with_true_signs
 from cryowalk.io.stacks import image_names, split_names
 from cryowalk.io.star import StarBlock
 
@@ -106,6 +107,8 @@ def records_from_particles(
     parts: tuple[Callable[[ParticleSet, NDArray[Any] | None], Fields], ...] = (_images, _optics, _defocus, _aligned)
     for part in parts:
         fields |= part(particles, base)
+    if are_anew(particles.images) and base is not None and SIGN in names_of(base) and bool((base[SIGN] < 0).any()):
+        fields[SIGN] = np.ones(len(particles), np.float32)
     fields |= _places(particles, base, y_axis, micrograph_shapes or {})
     if "alignments3D/pose" in fields:
         there = {*fields, *(() if base is None else names_of(base))}
@@ -323,8 +326,7 @@ def _foreign(particles: ParticleSet, base: NDArray[Any] | None) -> Fields:
     if base is not None:
         return {}
     fields: Fields = {}
-    for label in particles.extra:
-        texts = particles.extra[label]
+    for label, texts in with_true_signs(particles.extra, particles.images).items():
         field = field_of(label)
         if field is not None:
             fields[field[0]] = values_of(texts, field[1], label=label)

@@ -6,6 +6,7 @@ beam tilt in mrad and origins of RELION 3.0 in pixels end here too. Columns we d
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,11 @@ from cryowalk.data.optics import Defocus, Optics
 from cryowalk.data.particles import ParticleSet
 from cryowalk.data.pose import Pose
 from cryowalk.geometry.rotations import euler_from_matrix, matrix_from_euler
+from cryowalk.io.cryosparc import CRYOSPARC_ENDINGS, read_cryosparc
 from cryowalk.io.hdf5_guard import is_hdf5
 from cryowalk.io.hdf5_names import with_own_names
 from cryowalk.io.hdf5_tables import read_hdf5_tables
+from cryowalk.io.kinds import is_zarr
 from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.relion_optics import (
     REPEATED,
@@ -34,9 +37,11 @@ from cryowalk.io.relion_optics import (
     read_optics_table,
     read_repeated_optics,
 )
+from cryowalk.io.signed_images import SignedImages, all_bright, signed_by_column, with_true_signs
 from cryowalk.io.stacks import ParticleImages, image_names, lies_here, open_images, stack_place, stack_reference
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import integer_texts, integers, number_texts, numbers
+from cryowalk.io.zarr_stacks import read_zarr_tables
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 LARGEST_DEFOCUS = 5e5  # Å
@@ -98,7 +103,7 @@ def read_particles(
     pixel_size: float | None = None,
     confine: Path | None = None,
 ) -> ParticleSet:
-    """The particles of a RELION STAR file (3.0, 3.1, 4 or 5) or of an HDF5 stack, numbers in double precision, images opened but not read.
+    """The particles of a RELION STAR file (3.0 to 5), an HDF5 stack or cryoSPARC's .cs or .csg, numbers in double precision, images opened but not read.
 
     `pixel_size` (Å) stands for that of a file that does not say or says wrong; `confine` is the folder that stacks must lie in.
 
@@ -108,8 +113,10 @@ def read_particles(
         If the file, a value in it, or a stack it names is not usable; the message names the line.
     """
     file = Path(path)
-    is_stack = is_hdf5(file)
-    star = read_hdf5_tables(file) if is_stack else read_star(file)
+    if file.suffix.lower() in CRYOSPARC_ENDINGS:
+        return _with_pixel_size(read_cryosparc(file, images=images, confine=confine), pixel_size)
+    is_stack = is_zarr(file) or is_hdf5(file)
+    star = read_star(file) if not is_stack else read_zarr_tables(file) if is_zarr(file) else read_hdf5_tables(file)
     table = particle_block(with_own_names(star, file) if is_stack else star)
     optics, optics_index = _optics(star, table, pixel_size)
     names = table.columns.get("rlnImageName", ())
@@ -117,24 +124,36 @@ def read_particles(
     if not any(block.name == "optics" for block in star.blocks):
         used |= {*REPEATED}
     sizes = torch.tensor([group.pixel_size for group in optics], dtype=torch.float64)[optics_index]
-    source = None
+    source: ImageSource | None = None
     if names and images == "open" and not any(group.extra.get("rlnImageDimensionality") == "3" for group in optics):
-        source = open_images(table, names, star=file, confine=confine)
-        check_against_stacks(optics, source, file, is_pixel_size_given=pixel_size is not None)
+        stacks = open_images(table, names, star=file, confine=confine)
+        check_against_stacks(optics, stacks, file, is_pixel_size_given=pixel_size is not None)
+        source = stacks if is_stack else signed_by_column(stacks, table.columns)
+    pose, defocus = table_pose(table, sizes, file, used), table_defocus(table, file, used)
+    half, classes = _whole(table, "rlnRandomSubset", file, used, low=0, high=2), _whole(table, "rlnClassNumber", file, used)
+    coordinates = _coordinates(table, file, used)
+    extra = {label: column for label, column in table.columns.items() if label not in used}
     return ParticleSet(
         optics=optics,
         optics_index=optics_index,
         images=source,
-        pose=table_pose(table, sizes, file, used),
-        defocus=table_defocus(table, file, used),
-        half=_whole(table, "rlnRandomSubset", file, used, low=0, high=2),
-        class_number=_whole(table, "rlnClassNumber", file, used),
+        pose=pose,
+        defocus=defocus,
+        half=half,
+        class_number=classes,
         image_names=names,
         micrograph_names=table.columns.get("rlnMicrographName", ()),
-        coordinates=_coordinates(table, file, used),
-        extra={label: column for label, column in table.columns.items() if label not in used},
+        coordinates=coordinates,
+        extra=all_bright(extra) if is_stack else extra,
         column_order=tuple(table.columns),
     )
+
+
+def _with_pixel_size(particles: ParticleSet, pixel_size: float | None) -> ParticleSet:
+    """The particles with another pixel size (Å), where one is given."""
+    if pixel_size is None:
+        return particles
+    return replace(particles, optics=tuple(replace(group, pixel_size=pixel_size) for group in particles.optics))
 
 
 def _optics(star: StarFile, table: StarBlock, pixel_size: float | None) -> tuple[tuple[Optics, ...], Int[Tensor, " n"]]:
@@ -289,10 +308,15 @@ def write_particles(particles: ParticleSet, path: str | Path) -> None:
         names = _write_images(particles.images, particles, path)
     elif names:
         names = _names_seen_from(path, names, particles.images)
+    write_star(particle_blocks(particles, names), path)
+
+
+def particle_blocks(particles: ParticleSet, names: tuple[str, ...]) -> tuple[StarBlock, StarBlock]:
+    """The blocks data_optics and data_particles of RELION 3.1 for these particles, whose images have these names."""
     box = None if particles.images is None else particles.images.image_shape[-1]
     table = StarBlock(name="particles", columns=_ordered(_columns(particles, names), particles), comments=(VERSION_COMMENT,))
     optics = optics_block(particles.optics, box=box)
-    write_star([StarBlock(name="optics", columns=optics.columns, comments=(VERSION_COMMENT,)), table], path)
+    return StarBlock(name="optics", columns=optics.columns, comments=(VERSION_COMMENT,)), table
 
 
 def _columns(particles: ParticleSet, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -315,7 +339,8 @@ def _columns(particles: ParticleSet, names: tuple[str, ...]) -> dict[str, tuple[
     for label, whole in (("rlnClassNumber", particles.class_number), ("rlnRandomSubset", particles.half)):
         if whole is not None:
             columns[label] = integer_texts(whole.cpu())
-    return {**columns, **{label: column for label, column in particles.extra.items() if label not in columns}}
+    extra = with_true_signs(particles.extra, particles.images)
+    return {**columns, **{label: column for label, column in extra.items() if label not in columns}}
 
 
 def pose_columns(pose: Pose) -> dict[str, tuple[str, ...]]:
@@ -385,6 +410,6 @@ def _stack_paths(images: ImageSource | None) -> list[Path] | None:
     while isinstance(images, SelectedImages):
         chosen = list(images.indices) if chosen is None else [images.indices[i] for i in chosen]
         images = images.source
-    if not isinstance(images, ParticleImages):
+    if not isinstance(images, ParticleImages | SignedImages):
         return None
     return [images.path_of(i) for i in (range(images.count) if chosen is None else chosen)]
