@@ -98,8 +98,8 @@ def test_wrong_files_are_one_error(tmp_path, name, text, message):
 
 def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="not read from"):
-        read_coordinates(tmp_path / "a.txt")
+        read_coordinates(tmp_path / "a.png")
     with pytest.raises(UsageError, match="not written to"):
-        write_coordinates(coordinates(), tmp_path / "a.txt")
+        write_coordinates(coordinates(), tmp_path / "a.png")
     with pytest.raises(InputError, match="not finite"):
         write_coordinates(Coordinates(positions=torch.tensor([[1.0, float("nan")]])), tmp_path / "a.star")
