@@ -248,7 +248,10 @@ class TiffMovieReader:
 
 def _pixels(tiff: Any, place: int) -> NDArray[Any]:
     """A page's pixels; its strips are inflated by as many threads as torch has."""
-    pixels: NDArray[Any] = tiff.pages[place].asarray(maxworkers=torch.get_num_threads())
+    try:
+        pixels: NDArray[Any] = tiff.pages[place].asarray(maxworkers=torch.get_num_threads())
+    except Exception as error:
+        raise ValueError(f"frame {place + 1} of {len(tiff.pages)}: {error}") from error
     return pixels
 
 
