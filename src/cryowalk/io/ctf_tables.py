@@ -105,7 +105,7 @@ def _optics(comments: tuple[str, ...], path: Path) -> Optics | None:
     }
     if not values["pixel_size"] or not values["voltage_kv"]:
         raise InputError("the pixel size or the voltage is 0", file=path, row=line)
-    return Optics(**values)
+    return Optics(**values)  # type: ignore[arg-type]
 
 
 def read_ctffind(path: str | Path) -> CtfTable:

@@ -10,6 +10,7 @@ Source: Förster et al., Proc. Natl. Acad. Sci. USA 102, 4729 (2005); Nickell et
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def read_em(path: str | Path) -> EmArray | MotiveList:
             f"the header tells of {size} bytes of values, and there are {what}", file=path, cause="a file that was cut off"
         )
     values = np.frombuffer(content, kind).reshape(sides[::-1])
-    array: NDArray[np.float64] | NDArray[np.float32] = values.astype(np.float64 if kind.itemsize > 4 else np.float32)
+    array: NDArray[Any] = values.astype(np.float64 if kind.itemsize > 4 else np.float32)
     if not np.isfinite(array).all():
         raise InputError("the file holds values that are not finite", file=path)
     if sides[0] == ROWS and sides[2] == 1:

@@ -93,7 +93,9 @@ def _optics(lines: list[str], path: Path) -> Optics | None:
             match = pattern.search(line) if name not in found else None
             if match and is_number(match[1]):
                 found[name] = real(match[1], what=name, path=path, line=number, low=0.0, high=1e4)
-    return Optics(**found) if set(found) == set(_OPTICS) and found["pixel_size"] and found["voltage_kv"] else None
+    if set(found) != set(_OPTICS) or not found["pixel_size"] or not found["voltage_kv"]:
+        return None
+    return Optics(**found)  # type: ignore[arg-type]
 
 
 def write_gctf_log(table: CtfTable, path: str | Path) -> None:

@@ -54,7 +54,7 @@ class AlignmentLog:
     def angle_offset(self) -> float:
         """The AngleOffset that was added to all tilt angles, rad; RELION takes it off again."""
         text = self.entries.get("AngleOffset", "0")
-        return real(text.split()[0] if text.split() else text, what="AngleOffset", path=None, line=0) * DEGREE
+        return real(text.split()[0] if text.split() else text, what="AngleOffset", path=None, line=None) * DEGREE
 
 
 def read_alignment_log(path: str | Path) -> AlignmentLog:

@@ -55,7 +55,7 @@ class _Builder:
         if self.open and not self.open[-1][3]:
             self.open[-1][2].append(text)
 
-    def refuse(self, *_: Any) -> None:
+    def refuse(self, *_: Any) -> int:
         raise SafetyRefusal("the XML defines a document type or entities, which no such file needs", file=self.path)
 
 

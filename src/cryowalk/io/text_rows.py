@@ -26,7 +26,7 @@ def text_lines(path: Path) -> list[str]:
     return lines[:-1] if lines and not lines[-1] else lines
 
 
-def real(text: str, *, what: str, path: Path | None, line: int, low: float = -1e12, high: float = 1e12) -> float:
+def real(text: str, *, what: str, path: Path | None, line: int | None, low: float = -1e12, high: float = 1e12) -> float:
     """The number that a text is, within [low, high].
 
     Raises
@@ -45,7 +45,7 @@ def real(text: str, *, what: str, path: Path | None, line: int, low: float = -1e
     return value
 
 
-def whole(text: str, *, what: str, path: Path | None, line: int, low: int = -(2**31), high: int = 2**31) -> int:
+def whole(text: str, *, what: str, path: Path | None, line: int | None, low: int = -(2**31), high: int = 2**31) -> int:
     """The whole number that a text is, within [low, high]; `1.000` is 1.
 
     Raises
