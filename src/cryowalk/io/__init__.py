@@ -5,6 +5,8 @@ from cryowalk.core.lazy import lazy_exports
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "Hdf5StackReader": "hdf5_stacks",
+        "Hdf5StackWriter": "hdf5_stacks",
         "MrcStackReader": "mrc",
         "MrcStackWriter": "mrc_writer",
         "ParticleStatistics": "relion_refinement_state",
@@ -22,6 +24,7 @@ __getattr__, __dir__ = lazy_exports(
         "groups_of": "relion_refinement_state",
         "is_sound": "validate",
         "noise_of_groups": "relion_refinement_state",
+        "open_hdf5": "hdf5_guard",
         "open_movie": "movies",
         "open_movie_writer": "movies",
         "read": "dispatch",
@@ -33,6 +36,7 @@ __getattr__, __dir__ = lazy_exports(
         "read_fsc_xml": "fsc_xml",
         "read_gain": "gain",
         "read_half_maps": "maps",
+        "read_hdf5_particles": "hdf5",
         "read_iteration": "relion_refinement",
         "read_header": "mrc_header",
         "read_map": "maps",
@@ -57,6 +61,7 @@ __getattr__, __dir__ = lazy_exports(
         "write_coordinates": "coordinates",
         "write_fsc_xml": "fsc_xml",
         "write_gain": "gain",
+        "write_hdf5_particles": "hdf5",
         "write_iteration": "relion_refinement",
         "write_map": "maps",
         "write_mask": "maps",

@@ -17,6 +17,9 @@ from cryowalk.data.volume import Volume
 from cryowalk.io.atoms import read_atoms, write_atoms
 from cryowalk.io.coordinates import read_coordinates, write_coordinates
 from cryowalk.io.eer import EerMovieReader
+from cryowalk.io.hdf5 import write_hdf5_particles
+from cryowalk.io.hdf5_guard import HDF5_ENDINGS
+from cryowalk.io.hdf5_stacks import Hdf5StackReader
 from cryowalk.io.kinds import KNOWN_IN_WORDS, MDOC_ENDINGS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.mdoc import Mdoc, read_mdoc, write_mdoc
@@ -34,6 +37,7 @@ from cryowalk.io.tem_simulator_settings import TemInput
 from cryowalk.io.tiff import TiffMovieReader
 from cryowalk.io.tilt_series_files import read_tilt_series, write_tilt_series
 from cryowalk.io.truth import read_truth, write_truth
+from cryowalk.io.zarr_stacks import ZARR_ENDINGS, ZarrStackReader
 
 Readable = (
     Atoms
@@ -74,6 +78,8 @@ def read(path: str | Path, *, pixel_size: float | None = None) -> Readable:
         return _read_table(path, pixel_size)
     if kind == "mrc":
         return _read_mrc(read_header(path), pixel_size)
+    if kind in ("hdf5", "zarr"):
+        return _read_stack_with_tables(path, kind, pixel_size)
     readers: dict[str, Callable[[Path], Any]] = {"tiff": open_movie, "mdoc": read_mdoc, "tem": read_tem_simulator}
     if kind in readers:
         return readers[kind](path)  # type: ignore[no-any-return]
@@ -84,6 +90,17 @@ def read(path: str | Path, *, pixel_size: float | None = None) -> Readable:
         expected=KNOWN_IN_WORDS,
         fix="convert it first" if words else "",
     )
+
+
+def _read_stack_with_tables(path: Path, kind: str, pixel_size: float | None) -> Readable:
+    """The particles of a stack in HDF5 or Zarr, or its images alone, in memory, where it holds no table of them."""
+    source = Hdf5StackReader(path) if kind == "hdf5" else ZarrStackReader(path)
+    if source.has_particles:
+        return read_particles(path, pixel_size=pixel_size)
+    size = pixel_size or source.pixel_size
+    if size is None:
+        raise InputError("the file does not give the pixel size", file=path, fix="state --pixel-size (Å)")
+    return ImageStack(pixels=source.read(range(source.count)), pixel_size=size)
 
 
 def _read_table(path: Path, pixel_size: float | None) -> Readable:
@@ -130,7 +147,7 @@ def write(thing: object, path: str | Path) -> None:
     writers: tuple[tuple[type, set[str], Callable[..., None]], ...] = (
         (Atoms, STRUCTURE_ENDINGS, write_atoms),
         (Volume, MRC_ENDINGS, write_map),
-        (ParticleSet, STAR_ENDINGS, write_particles),
+        (ParticleSet, STAR_ENDINGS | HDF5_ENDINGS | ZARR_ENDINGS, _write_particles),
         (MicrographSet, STAR_ENDINGS, write_micrographs),
         (MovieMotion, STAR_ENDINGS, write_motion),
         (Response, STAR_ENDINGS, write_mtf),
@@ -154,6 +171,10 @@ def write(thing: object, path: str | Path) -> None:
             return writer(thing, path)
     hint = "write its parts: .first and .second, or .average()" if hasattr(thing, "first") else ""
     raise UsageError(f"there is no file format for {type(thing).__name__}", fix=hint)
+
+
+def _write_particles(particles: ParticleSet, path: Path) -> None:
+    (write_particles if path.suffix.lower() in STAR_ENDINGS else write_hdf5_particles)(particles, path)
 
 
 def _write_movie(movie: Movie, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Stacks of images in HDF5 files: read in batches, and written as a stream at the speed of the disk.
 
-Plain images are laid down by the library once, one chunk an image, all chunks beside each other at the end of the file; after that images are written
-there with ordinary writes. So the file grows like an MRC stack, a killed run can go on at any image, and HDF5 itself refuses the file until it is whole.
-Packed images (gzip, lzf) go through the library.
+For plain images the library makes the file once, without them: one chunk an image, all chunks in a row. What it wrote before and after that row frames
+the images, which are then written with ordinary writes. So the file grows like an MRC stack, a killed run can go on at any image, and HDF5 refuses the
+file until it is whole. Packed images (gzip, lzf) go through the library.
 """
 
 import os
@@ -23,7 +23,7 @@ from torch import Tensor
 from cryowalk.core.errors import EnvironmentFault, InputError, ShapeError, StateConflict
 from cryowalk.io.atomic import move_into_place, partial_path, write_fault
 from cryowalk.io.hdf5_guard import check_dataset, open_hdf5, read_attribute, reading
-from cryowalk.io.hdf5_tables import FORMAT, IMAGES, images_of, write_tables, write_text
+from cryowalk.io.hdf5_tables import FORMAT, IMAGES, PARTICLES, images_of, write_tables, write_text
 from cryowalk.io.mrc import check_values, stored_values
 from cryowalk.io.star import StarBlock
 
@@ -77,6 +77,8 @@ class Hdf5StackReader:
             self._shape: tuple[int, int, int] = tuple(map(int, images.shape))  # type: ignore[assignment]
             size = read_attribute(images, "pixel_size", otherwise=read_attribute(images.file, "pixel_size"))
             self.sample_format = images.dtype.name
+            beside = (images.file.get(name) for name in images.file)
+            self.has_particles = any(_is_table(each, len(images)) for each in beside)
         self._pixel_size = float(size) if isinstance(size, int | float) and 0 < size < float("inf") else None
 
     def _images(self) -> "h5py.Dataset":
@@ -162,6 +164,11 @@ class Hdf5StackReader:
         return {name: value for name, value in self.__dict__.items() if name not in ("_file", "_dataset")} | {"_file": None}
 
 
+def _is_table(thing: Any, count: int) -> bool:
+    """Whether this is our group of particles, or a column of another program's file with one value an image."""
+    return thing is not None and (str(thing.name) == f"/{PARTICLES}" if hasattr(thing, "keys") else thing.shape == (count,))
+
+
 class Hdf5StackWriter:
     """An `ImageSink` on an HDF5 file of `count` images: they go to `NAME.partial`, which gets its final name when all are written and it is closed.
 
@@ -218,7 +225,7 @@ class Hdf5StackWriter:
                 raise StateConflict("a packed stack cannot be continued", file=self.partial, fix="start again without it")
             self._file = self._created(self.partial)
             return
-        frame = self._frame()
+        frame, self._tail = self._frame()
         self._offset = len(frame)
         self.count = self._kept(frame, resume_at)
         stream: Any = self.partial.open("r+b" if self.count else "wb")
@@ -239,26 +246,22 @@ class Hdf5StackWriter:
                 fix="free some space",
             )
 
-    def _frame(self) -> bytes:
-        """The file up to its first image: all that HDF5 has to say about the images, which follow in order to its end."""
+    def _frame(self) -> tuple[bytes, bytes]:
+        """The file before its first image and after its last: all that HDF5 has to say about the images, which lie in order between."""
         template = partial_path(self.partial)
         try:
-            with self._created(template):
-                pass
+            self._created(template).close()
             import h5py
 
             with h5py.File(template, "r") as file:
                 images = file[IMAGES].id
-                offset, last = (images.get_chunk_info_by_coord((place, 0, 0)).byte_offset for place in (0, self.shape[0] - 1))
-            whole = template.stat().st_size
-            if last - offset != (self.shape[0] - 1) * self._image_bytes or whole != offset + self.shape[0] * self._image_bytes:
-                raise EnvironmentFault(
-                    "this version of the HDF5 library lays images out otherwise than expected",
-                    file=self.path,
-                    fix="cryowalk doctor tells versions",
-                )
+                first, last = (images.get_chunk_info_by_coord((place, 0, 0)).byte_offset for place in (0, self.shape[0] - 1))
+            if last - first != (self.shape[0] - 1) * self._image_bytes:
+                raise EnvironmentFault("this version of the HDF5 library does not lay images in a row", file=self.path)
             with template.open("rb") as stream:
-                return stream.read(offset)
+                before = stream.read(first)
+                stream.seek(last + self._image_bytes)
+                return before, stream.read()
         finally:
             template.unlink(missing_ok=True)
 
@@ -381,6 +384,8 @@ class Hdf5StackWriter:
             self.abandon()
             raise InputError(f"{count} of {self.shape[0]} images were written to the stack", file=self.path)
         try:
+            if self._stream is not None:
+                self._stream.write(self._tail)
             self._release()
         except OSError as error:
             raise write_fault(self.path, error) from error
@@ -391,6 +396,15 @@ class Hdf5StackWriter:
         for each in (stream, file):
             if each is not None:
                 each.close()
+
+    def leave(self) -> None:
+        """Close the partial file and keep what is in it, for a later writer that goes on."""
+        try:
+            self._release()
+        except OSError as error:
+            raise write_fault(self.path, error) from error
+        if self._storage.compression != "none":
+            self.partial.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Close and remove the partial file."""
@@ -406,4 +420,4 @@ class Hdf5StackWriter:
         if kind is None:
             self.close()
         else:
-            self._release()
+            self.leave()

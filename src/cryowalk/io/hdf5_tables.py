@@ -29,7 +29,7 @@ PARTICLES, OPTICS, OTHERS, WRITTEN, IMAGES = "particles", "optics", "tables", "w
 IMAGE_NAMES = (IMAGES, PARTICLES, "data", "stack")  # where other programs put a stack at the root of a file
 PACKED_FROM = 2**16  # bytes; a smaller column is stored plain
 _SAFE = "".join(chr(code) for code in range(33, 127) if chr(code) not in "%/")
-_FORMS = {"integer", "fixed", "shortest", "as written", "text"}
+FORMS = {"integer", "fixed", "shortest", "as written", "text"}
 
 
 def dataset_name(label: str) -> str:
@@ -39,7 +39,8 @@ def dataset_name(label: str) -> str:
     ('rlnDefocusU', 'alignments3D%2Ferror')
     """
     name = quote(label, safe=_SAFE, errors="surrogateescape")
-    return f"%{ord(name[0]):02X}{name[1:]}" if name in {".", "..", WRITTEN} else name
+    is_taken = set(name) <= {"."} or name in {WRITTEN, "zarr.json"} or name.startswith("__")
+    return f"%{ord(name[0]):02X}{name[1:]}" if is_taken else name
 
 
 def label_of(name: str) -> str:
@@ -187,7 +188,7 @@ def _json(group: "h5py.Group", name: str, kind: type) -> Any:
     """What a JSON attribute holds, its texts as texts; nothing where it is absent."""
     text = read_attribute(group, name, otherwise="")
     found: Any = json.loads(text) if isinstance(text, str) and text else kind()
-    if not isinstance(found, kind):
+    if type(found).__name__ != kind.__name__:
         raise InputError(f"the attribute “{name}” of “{group.name}” is no {kind.__name__}", file=group.file.filename)
     return {str(key): str(found[key]) for key in found} if kind is dict else [str(each) for each in found]
 
@@ -204,7 +205,7 @@ def _read_column(dataset: "h5py.Dataset", written: Any, budget: _Budget) -> Type
     decimals = read_attribute(dataset, "decimals", otherwise=0)
     if values.dtype.kind == "S":
         form = "text"
-    elif form not in _FORMS - {"text"} or (form == "integer") != (values.dtype.kind == "i"):
+    elif form not in FORMS - {"text"} or (form == "integer") != (values.dtype.kind == "i"):
         form = "integer" if values.dtype.kind == "i" else "shortest"
     if form == "fixed" and not (isinstance(decimals, int) and 0 <= decimals <= 17):
         form = "shortest"

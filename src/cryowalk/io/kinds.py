@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Literal
 
+from cryowalk.io.hdf5_guard import holds_signature
 from cryowalk.io.opening import foreign_kind, open_content, read_up_to
 
-Kind = Literal["mrc", "star", "structure", "tiff", "mdoc", "tem", "foreign", "unknown"]
+Kind = Literal["mrc", "star", "structure", "tiff", "mdoc", "tem", "hdf5", "zarr", "foreign", "unknown"]
 MRC_ENDINGS = {".mrc", ".mrcs", ".map", ".ccp4", ".rec", ".st", ".ali", ".ctf"}
 STAR_ENDINGS = {".star"}
 STRUCTURE_ENDINGS = {".pdb", ".ent", ".cif", ".mmcif"}
 MOVIE_ENDINGS = {".tif", ".tiff", ".eer", ".ecc", ".gain"}
 MDOC_ENDINGS = {".mdoc"}
-KNOWN_IN_WORDS = "an MRC, STAR, PDB, mmCIF, mdoc or TEM-simulator file, compressed or not, or a TIFF or EER movie"
+KNOWN_IN_WORDS = (
+    "an MRC, STAR, PDB, mmCIF, mdoc or TEM-simulator file, compressed or not, a TIFF or EER movie, or a stack in HDF5 or Zarr"
+)
 TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PDB_RECORDS = (
     "HEADER",
@@ -39,11 +42,15 @@ def kind_of(path: Path) -> Kind:
     InputError
         If there is no such file.
     """
+    if is_zarr(path):
+        return "zarr"
     with open_content(path) as stream:
         start = bytes(read_up_to(stream, START, path=path))
     endings = {suffix.lower() for suffix in path.suffixes[-2:]}
     if start.startswith(TIFF_MAGIC) and not endings & (MRC_ENDINGS | STAR_ENDINGS | STRUCTURE_ENDINGS | MDOC_ENDINGS):
         return "tiff"
+    if holds_signature(start) and not endings & (MRC_ENDINGS | STAR_ENDINGS | STRUCTURE_ENDINGS | MDOC_ENDINGS):
+        return "hdf5"
     if foreign_kind(start):
         return "foreign"
     if start[208:211] == b"MAP" or (b"\0" in start and endings & MRC_ENDINGS):
@@ -71,6 +78,11 @@ def _kind_of_text(start: bytes, endings: set[str]) -> Kind:
         ("mdoc", MDOC_ENDINGS),
     )
     return next((kind for kind, names in by_name if endings & names), "unknown")
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether the path is a folder that holds a Zarr store of version 3."""
+    return path.is_dir() and (path / "zarr.json").is_file()
 
 
 def foreign_words(path: Path) -> str:

@@ -15,14 +15,16 @@ from cryowalk.core.errors import CryowalkWarning, InputError, ShapeError, printa
 from cryowalk.io.confinement import check_places
 from cryowalk.io.hdf5_guard import is_hdf5
 from cryowalk.io.hdf5_stacks import Hdf5StackReader
+from cryowalk.io.kinds import is_zarr
 from cryowalk.io.mrc import MrcStackReader
 from cryowalk.io.mrc_header import read_header
 from cryowalk.io.star import StarBlock
+from cryowalk.io.zarr_stacks import ZarrStackReader
 
 NAMED_IN_ERRORS = 5
 LARGEST_INDEX = 2**62  # of the numbers that an array holds; no stack comes near
 
-StackReader = MrcStackReader | Hdf5StackReader
+StackReader = MrcStackReader | Hdf5StackReader | ZarrStackReader
 
 
 class ParticleImages:
@@ -124,7 +126,7 @@ def stack_place(name: str, star: Path, first: Sequence[Path] = (Path(),)) -> Pat
         project = tuple(start / written for start in first)
         for candidate in (*project, *own) if is_inside else (*own, *project):
             try:
-                if candidate.is_file():
+                if candidate.is_file() or is_zarr(candidate):
                     return candidate
             except (OSError, ValueError):  # a name that is too long or holds a null character is a name that is not there
                 continue
@@ -184,7 +186,11 @@ def open_images(block: StarBlock, names: Sequence[str], *, star: Path, confine: 
 
 def _readers(paths: Sequence[Path]) -> list[StackReader]:
     """A reader for each stack; surprises in their headers are told once each, not once a stack."""
-    packed = {path: Hdf5StackReader(path) for path in dict.fromkeys(paths) if is_hdf5(path)}
+    packed = {
+        path: ZarrStackReader(path) if is_zarr(path) else Hdf5StackReader(path)
+        for path in dict.fromkeys(paths)
+        if is_zarr(path) or is_hdf5(path)
+    }
     headers = [read_header(path) for path in paths if path not in packed]
     told: dict[str, list[Path]] = {}
     for header in headers:
