@@ -11,6 +11,7 @@ import numpy as np
 from cryowalk.core.errors import CryowalkWarning, InputError, printable
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
+from cryowalk.io.inspect_hdf5 import tell_stack
 from cryowalk.io.inspect_movies import Told, tell_mdoc, tell_movie, tell_table, tell_tem
 from cryowalk.io.inspect_refinement import tell_refinement
 from cryowalk.io.kinds import KNOWN_IN_WORDS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
@@ -68,7 +69,13 @@ def describe(path: str | Path) -> Description:
         raise InputError("the file is of no kind known here", file=path, expected=KNOWN_IN_WORDS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CryowalkWarning)
-        tellers: dict[str, Callable[[Path], Told]] = {"tiff": tell_movie, "mdoc": tell_mdoc, "tem": tell_tem}
+        tellers: dict[str, Callable[[Path], Told]] = {
+            "tiff": tell_movie,
+            "mdoc": tell_mdoc,
+            "tem": tell_tem,
+            "hdf5": tell_stack,
+            "zarr": tell_stack,
+        }
         if kind in tellers:
             described = _described(tellers[kind](path), path)
         else:

@@ -82,7 +82,10 @@ def _kind_of_text(start: bytes, endings: set[str]) -> Kind:
 
 def is_zarr(path: Path) -> bool:
     """Whether the path is a folder that holds a Zarr store of version 3."""
-    return path.is_dir() and (path / "zarr.json").is_file()
+    try:
+        return path.is_dir() and (path / "zarr.json").is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a null character
+        return False
 
 
 def foreign_words(path: Path) -> str:

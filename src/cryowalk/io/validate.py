@@ -14,6 +14,7 @@ from cryowalk.core.execution import ImageSource, batches
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
 from cryowalk.io.eer import EerMovieReader
+from cryowalk.io.hdf5_stacks import Hdf5StackReader
 from cryowalk.io.inspect_movies import tell_mdoc, tell_table, tell_tem
 from cryowalk.io.kinds import KNOWN_IN_WORDS, foreign_words, kind_of
 from cryowalk.io.micrographs import read_micrographs
@@ -21,9 +22,10 @@ from cryowalk.io.movies import open_movie
 from cryowalk.io.mrc import LARGEST_VALUE, MrcStackReader, read_array
 from cryowalk.io.mrc_header import MrcHeader, read_header
 from cryowalk.io.relion import read_particles
-from cryowalk.io.stacks import find_stack
+from cryowalk.io.stacks import StackReader, find_stack
 from cryowalk.io.star import read_star
 from cryowalk.io.star_kinds import star_kind
+from cryowalk.io.zarr_stacks import ZarrStackReader
 
 BATCH_BYTES = 2**26
 NAMED = 5
@@ -75,12 +77,27 @@ def _faults_of_kind(path: Path) -> list[Fault]:
         return _star_faults(path)
     if kind == "tiff":
         return _movie_faults(path)
+    if kind in ("hdf5", "zarr"):
+        return _stack_faults(path, kind)
     if kind in ("mdoc", "tem"):
         (tell_mdoc if kind == "mdoc" else tell_tem)(path)
         return []
     words = foreign_words(path)
     what = f"this is {words}" if words else "the file is of no kind known here"
     raise InputError(what, file=path, expected=KNOWN_IN_WORDS)
+
+
+def _stack_faults(path: Path, kind: str) -> list[Fault]:
+    """Faults of a stack in HDF5 or Zarr: its layout, its images, and its table where it has one."""
+    stack = ZarrStackReader(path) if kind == "zarr" else Hdf5StackReader(path)
+    found = [] if stack.pixel_size else [Fault(path=path, what="the file does not give the pixel size", is_serious=False)]
+    values = _value_faults(path, _raw_images(stack))
+    if not stack.has_particles or any(fault.is_serious for fault in values):
+        return found + values
+    particles = read_particles(path)
+    if particles.images is not None and len(particles) != stack.count:
+        found.append(Fault(path=path, what=f"{stack.count} images and {len(particles)} rows in the table of particles"))
+    return found + values + _image_faults(path, particles, particles.images or stack)
 
 
 def _movie_faults(path: Path) -> list[Fault]:
@@ -131,7 +148,7 @@ def _conformity(path: Path) -> list[Fault]:
     return [Fault(path=path, what=printable(line), is_serious=False) for line in lines if line and not line.startswith(boring)]
 
 
-def _raw_images(stack: MrcStackReader) -> "Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]":
+def _raw_images(stack: StackReader) -> "Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]":
     """Each image with its number, unchecked."""
     size = 4 * stack.image_shape[0] * stack.image_shape[1]
     for batch in batches(stack.count, max(1, BATCH_BYTES // size)):
