@@ -13,6 +13,7 @@ class Command:
     `files` is the dataclass of what goes in and out; a field called `output` is the output, every other `Path` is an input that must exist. `settings`
     is a room's frozen Settings, or None. `details` is text below the summary in `--help`. `report` draws the report of a
     finished job again from its directory and manifest; without one, scores, maps, half maps and particles are shown as far as they are there.
+    `output_name` is what a command that writes one file calls it in the directory that RELION gives an External job.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Command:
     settings: type | None = None
     details: str = ""
     report: Callable[[Path, Any], Path] | None = None
+    output_name: str = ""

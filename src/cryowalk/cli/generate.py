@@ -22,7 +22,15 @@ from cryowalk.workflow.external import external_job, is_external_job
 from cryowalk.workflow.progress import WorkProgress, stream_display
 from cryowalk.workflow.signals import stop_on_signals
 
-RELION_INPUTS = ("in-parts", "in-mics", "in-movies", "in-3dref", "in-coords")
+# The names under which RELION hands an External job its inputs, and the options that they may stand for: the first that the command has.
+RELION_INPUTS = {
+    "in-parts": ("coords", "i"),
+    "in-mics": ("i",),
+    "in-movies": ("i",),
+    "in-3dref": ("ref", "i"),
+    "in-coords": ("coords", "i"),
+    "in-mask": ("mask",),
+}
 _EVERY = "Every command"
 _OPTIONS = "Options"
 
@@ -72,13 +80,16 @@ def _is_given(ctx: Any, name: str) -> bool:
 def same_name(command: Command) -> Callable[[str], str]:
     """A function that maps each way to write an option's name to the one that is declared.
 
-    `_` and `-` are the same, and the names under which RELION hands an External job its input stand for `--i` where no field claims them.
+    `_` and `-` are the same, and the names under which RELION hands an External job its inputs stand for `--i`, `--coords`, `--ref` and `--mask`
+    where no field claims them.
     """
     own = [*fields_of(command.files), *(fields_of(command.settings) if command.settings else ())]
     flags = {flag.lstrip("-").replace("_", "-") for field in (*own, *COMMON, SETTINGS_FILE, PIPELINE) for flag in field.flags}
     names = {flag: flag for flag in flags}
-    if "i" in flags:
-        names = dict.fromkeys(RELION_INPUTS, "i") | names
+    for name, meant in RELION_INPUTS.items():
+        flag = next((flag for flag in meant if flag in flags), None)
+        if flag is not None:
+            names.setdefault(name, flag)
 
     def normalise(text: str) -> str:
         name: str = names.get(text.replace("_", "-"), text)
@@ -193,6 +204,8 @@ def run_command(command: Command, values: Mapping[str, Any], *, given: set[str])
     with stop_on_signals() as request:
         progress = WorkProgress([] if values["quiet"] else [stream_display()], request=request)
         folder = _relion_folder(values)
+        if folder is not None and command.output_name and values.get("output") == folder:
+            values = {**values, "output": folder / command.output_name}
         markers = external_job(folder, progress=progress) if folder is not None else nullcontext()
         try:
             rules = reading_rules(confine=Path.cwd() if values["confine"] else None)

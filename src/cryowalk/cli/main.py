@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -69,8 +70,27 @@ def exit_code(words: list[str]) -> int:
             return _BROKEN_PIPE
         return error.code if isinstance(error.code, int) else 1
     except BaseException as error:  # noqa: BLE001  this is the one place where every error ends
-        return _report(error, debug="--debug" in words)
+        code = _report(error, debug="--debug" in words)
+        if code:
+            _mark_failure(words, error)
+        return code
     return result if isinstance(result, int) else 0
+
+
+def _mark_failure(words: list[str], error: BaseException) -> None:
+    """Mark an External job of RELION as failed where the command line was wrong and no command ever ran; RELION would wait for ever."""
+    from contextlib import suppress
+
+    from cryowalk.workflow.external import is_external_job, is_marked, write_marker
+    from cryowalk.workflow.lock import DirectoryInUse
+
+    pairs = [*zip(words, words[1:], strict=False), *(tuple(word.split("=", 1)) for word in words if "=" in word)]
+    folder = next((Path(value) for flag, value in pairs if flag in ("--o", "--output")), None)
+    if folder is None or isinstance(error, DirectoryInUse) or not folder.is_dir() or not is_external_job(folder):
+        return
+    with suppress(OSError):
+        if not is_marked(folder):
+            write_marker(folder, "FAILURE")
 
 
 def build(entry: Entry | None, *, complete: bool = False) -> typer.Typer:

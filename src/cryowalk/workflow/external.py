@@ -60,6 +60,11 @@ def abort_watch(directory: Path) -> Callable[[], int]:
     return look
 
 
+def is_marked(directory: Path) -> bool:
+    """Whether a job says how it ended."""
+    return any((directory / f"{_MARKER}{ending}").exists() for ending in ("SUCCESS", "FAILURE", "ABORTED"))
+
+
 def clear_markers(directory: Path) -> None:
     """Remove the markers and requests of an earlier run."""
     for name in (*(f"{_MARKER}{ending}" for ending in ("SUCCESS", "FAILURE", "ABORTED")), ABORT_REQUEST):

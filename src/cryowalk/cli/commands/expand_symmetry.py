@@ -36,4 +36,5 @@ COMMAND = Command(
     files=ExpansionFiles,
     details="Orientation R becomes R S for each operator S. The columns cwExpandedFrom and cwSymmetryOperator lead back. Copies are no new data: refine them locally or "
     "classify them with their poses kept, never search their poses everywhere.",
+    output_name="particles.star",
 )

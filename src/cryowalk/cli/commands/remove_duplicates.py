@@ -42,4 +42,5 @@ COMMAND = Command(
     run=run,
     files=DuplicateFiles,
     details="Places are coordinates corrected by the refined origins, micrograph by micrograph.",
+    output_name="particles.star",
 )
