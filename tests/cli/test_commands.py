@@ -261,8 +261,7 @@ def killed_and_resumed(project: Path, words: list[str], *, kills: int, seed: int
 def test_a_killed_simulation_and_a_killed_reconstruction_end_with_the_same_bytes(project, digests):
     hits = killed_and_resumed(project, [*SIMULATE, "--o", "sim_killed", "--quiet"], kills=1, seed=1)
     # The STAR file names its stack by its path, so the directory's name is the one thing that may differ.
-    left, right = digests(project / "sim_killed"), digests(project / "sim")
-    assert {name: content.replace(b"sim_killed/", b"sim/") for name, content in left.items()} == right
+    assert digests(project / "sim_killed", (b"sim_killed/", b"sim/")) == digests(project / "sim")
     words = ["reconstruct", "--i", "sim/particles.star", "--o", "rec_killed", "--quiet", "--threads", "1"]
     hits += killed_and_resumed(project, words, kills=1, seed=2)
     assert digests(project / "rec_killed") == digests(project / "rec")

@@ -222,11 +222,7 @@ def test_a_bad_micrograph_is_left_out_told_and_taken_up_when_mended(inside, caps
     assert extract("out") == 0
     assert (inside / "out/Extract/m0.mrcs").stat().st_mtime_ns == kept
     assert extract("straight") == 0
-    one, other = digests(inside / "out"), digests(inside / "straight")
-    assert {name: content for name, content in one.items() if name.endswith(".mrcs")} == {
-        name: content for name, content in other.items() if name.endswith(".mrcs")
-    }
-    assert one["particles.star"] == other["particles.star"].replace(b"straight/", b"out/")
+    assert digests(inside / "out") == digests(inside / "straight", (b"straight/", b"out/"))
 
 
 def test_missing_micrographs_are_told_and_the_others_kept(inside, capsys):
