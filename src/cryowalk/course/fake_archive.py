@@ -54,6 +54,15 @@ class _Contents:
         return sorted(found)
 
 
+class _Server(ThreadingHTTPServer):
+    """A server that is silent about clients that go away."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing; a client that breaks off is part of the lesson."""
+
+
 class FakeArchive:
     """An archive that serves while the `with` block runs; it refuses everything after `limit` requests, so that no loop goes on for ever."""
 
@@ -75,8 +84,7 @@ class FakeArchive:
                 self.archive = archive
                 super().setup()
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), Handler)
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -112,6 +120,7 @@ class Answer(BaseHTTPRequestHandler):
 
     archive: FakeArchive
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name that http.server uses
         """Keep silent; `archive.requests` tells what was asked."""

@@ -10,6 +10,6 @@ __getattr__, __dir__ = lazy_exports(
         "RemoteFile": "archive",
         "cache_folder": "store",
         "configuration": "sites",
-        "open_archive": "providers",
+        "open_archive": "registry",
     },
 )

@@ -80,7 +80,7 @@ def require_whole(path: Path, name: str) -> str:
     except InputError as error:
         raise EnvironmentFault(f"what arrived is not whole: {error.what}", file=name, cause=error.cause) from None
     proofs = [f"{compression}'s own check" if compression else "", "the length in the map's header" if is_map else ""]
-    return " and ".join(proof for proof in proofs if proof)
+    return ", ".join(proof for proof in proofs if proof)
 
 
 def _inflated_length(path: Path) -> int:

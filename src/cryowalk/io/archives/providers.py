@@ -1,18 +1,14 @@
-"""The public archives: PDB, EMDB and EMPIAR, whose files lie on plain web servers; `open_archive` gives any archive by its name."""
+"""The public archives: PDB, EMDB and EMPIAR, whose files lie on plain web servers."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryowalk.core.errors import EnvironmentFault, UsageError
-from cryowalk.core.execution import Progress
-from cryowalk.io.archives.archive import Archive, Existing, Fetched, RemoteFile
+from cryowalk.io.archives.archive import Existing, Fetched, RemoteFile
 from cryowalk.io.archives.client import Client, NotThere
-from cryowalk.io.archives.credentials import find_token
 from cryowalk.io.archives.listing import beginning, remote_files, tree
-from cryowalk.io.archives.settings import TransferSettings
-from cryowalk.io.archives.sites import Configuration, configuration
 from cryowalk.io.archives.store import Store, cache_folder
 from cryowalk.io.archives.sync import download, verified_copies
 
@@ -23,33 +19,6 @@ EMDB_PARTS = {
     "fsc": ("fsc/emd_{0}_fsc.xml",),
 }
 PDB_FORMS = {"cif": "data/structures/divided/mmCIF/{1}/{0}.cif.gz", "pdb": "data/structures/divided/pdb/{1}/pdb{0}.ent.gz"}
-
-
-def open_archive(
-    name: str,
-    *,
-    settings: TransferSettings | None = None,
-    table: Configuration | None = None,
-    progress: Progress | None = None,
-) -> Archive:
-    """The archive of this name (pdb, emdb, empiar or osf), with the user's mirrors, proxy and token.
-
-    Raises
-    ------
-    UsageError
-        If there is no such archive.
-    EnvironmentFault
-        If the extra `cryowalk[data]` is not installed.
-    """
-    table = table or configuration()
-    site = table.site(name)
-    client = Client(site, table, token=find_token(site), settings=settings, progress=progress)
-    if name == "osf":
-        from cryowalk.io.archives.osf import OsfArchive
-
-        return OsfArchive(client)
-    kinds: dict[str, Callable[[Client], Archive]] = {"pdb": PdbArchive, "emdb": EmdbArchive, "empiar": EmpiarArchive}
-    return kinds[name](client)
 
 
 def entry_name(archive: str, entry: str) -> str:

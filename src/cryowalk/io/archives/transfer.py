@@ -125,7 +125,7 @@ class _Download:
         self.transferred = 0
         self.is_pieced = False  # whether what is held came in more than one answer
         self.is_bounded = True  # whether the answer said where the file ends
-        self._told_megabytes = 0
+        self._bar = self._began_at = self._told = 0  # megabytes of this answer, bytes before it, megabytes told of it
         self.state = self._state()
         self.held = min(int(self.state["held"]), part_path(path).stat().st_size)
 
@@ -230,9 +230,9 @@ class _Download:
         self._require_size(total)
         self.state["total"] = total
         self._keep()
-        rest = (total if total is not None else self.held) - self.held
-        self._told_megabytes = 0
-        self.client.progress.start(f"{self.remote.name} (MB)", math.ceil(rest / MEGABYTE))
+        self._bar = math.ceil(((total if total is not None else self.held) - self.held) / MEGABYTE)
+        self._began_at, self._told = self.transferred, 0
+        self.client.progress.start(f"{self.remote.name} (MB)", self._bar)
 
     def _continued(self, content_range: str, etag: str) -> int | None:
         """The length of the whole file, of which the answer is the rest."""
@@ -281,7 +281,9 @@ class _Download:
         safe = self.held
         self.stream.seek(self.held)
         self.stream.truncate()
-        arriving_pieces = pieces(lambda: raw.read1(PIECE, decode_content=False), response.close, self.client.progress)
+        arriving_pieces = pieces(
+            lambda: raw.read1(PIECE, decode_content=False), (raw.shutdown, response.close), self.client.progress
+        )
         try:
             for piece in arriving_pieces:
                 if self.held + len(piece) > most:
@@ -299,7 +301,7 @@ class _Download:
                 if self.held - safe >= SAFE_EVERY:
                     self._keep()
                     safe = self.held
-                self._tell()
+                self._tell(whole=(self.transferred - self._began_at) // MEGABYTE)
                 began, came = self._paced(began, came)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
@@ -313,6 +315,7 @@ class _Download:
             raise Interrupted(f"the answer ended after {self.held} of {total} bytes")
         self.state["total"] = self.held
         self._keep()
+        self._tell(whole=self._bar)
 
     def _most(self) -> int:
         known = [size for size in (self.state["total"], self.remote.bytes) if size is not None]
@@ -330,10 +333,10 @@ class _Download:
             self._restart()
             raise
 
-    def _tell(self) -> None:
-        whole = self.transferred // MEGABYTE
-        self.client.progress.advance(max(0, whole - self._told_megabytes))
-        self._told_megabytes = max(self._told_megabytes, whole)
+    def _tell(self, *, whole: int) -> None:
+        """Tell the progress how many megabytes of this answer are here."""
+        self.client.progress.advance(max(0, whole - self._told))
+        self._told = max(self._told, whole)
 
     def _paced(self, began: float, came: int) -> tuple[float, int]:
         settings, now = self.client.settings, time.monotonic()
@@ -384,6 +387,4 @@ class _Download:
                 file=name,
                 fix="use a mirror",
             )
-        return " and ".join(
-            text for text in ("length" if self.is_bounded or self.remote.bytes is not None else "", proof) if text
-        )
+        return ", ".join(text for text in ("length" if self.is_bounded or self.remote.bytes is not None else "", proof) if text)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
@@ -38,10 +39,11 @@ def patiently(work: Callable[[], T], progress: Progress) -> T:
 class _Ahead:
     """A thread that reads pieces a little ahead of who takes them, until it is stopped."""
 
-    def __init__(self, read: Callable[[], bytes]) -> None:
+    def __init__(self, read: Callable[[], bytes], close: Callable[[], None]) -> None:
         self.box: Queue[bytes | BaseException] = Queue(maxsize=AHEAD)
         self.stopped = threading.Event()
         self._read = read
+        self._close = close
         threading.Thread(target=self._run, daemon=True).start()
 
     def _put(self, item: bytes | BaseException) -> None:
@@ -61,11 +63,20 @@ class _Ahead:
                     return
         except BaseException as error:  # noqa: BLE001  it is raised in the thread that writes
             self._put(error)
+        finally:
+            self._close()
 
 
-def pieces(read: Callable[[], bytes], end: Callable[[], None], progress: Progress) -> Generator[bytes, None, None]:
-    """The pieces that `read` returns until an empty one, read a little ahead; `end` is called at last, also when the reader is left early."""
-    ahead = _Ahead(read)
+def pieces(
+    read: Callable[[], bytes], ends: tuple[Callable[[], None], Callable[[], None]], progress: Progress
+) -> Generator[bytes, None, None]:
+    """The pieces that `read` returns until an empty one, read a little ahead.
+
+    `ends` are two calls for the end: the first wakes a `read` that waits, and is made when the reader is left early; the second closes what is
+    read, in the thread that reads: closing it elsewhere would wait for that thread.
+    """
+    wake, close = ends
+    ahead = _Ahead(read, close)
     try:
         while True:
             try:
@@ -80,7 +91,8 @@ def pieces(read: Callable[[], bytes], end: Callable[[], None], progress: Progres
             yield item
     finally:
         ahead.stopped.set()
-        end()
+        with suppress(OSError, RuntimeError, ValueError):  # it may be closed already
+            wake()
 
 
 def wait(seconds: float, progress: Progress) -> None:
