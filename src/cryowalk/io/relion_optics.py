@@ -28,6 +28,13 @@ RANGES = {
     "rlnDetectorPixelSize": (0.1, 1000.0, "it is the pixel of the detector, in μm"),
     "rlnMagnification": (1.0, 1e8, ""),
 }
+_LENGTHS = (" Å", ((10.0, "nanometres in place of Å"), (1e4, "micrometres in place of Å"), (1e10, "metres in place of Å")))
+SLIPS: dict[str, tuple[str, tuple[tuple[float, str], ...]]] = {  # the unit that is meant, and factors from the units that are not
+    "rlnVoltage": (" kV", ((1e-3, "volts in place of kilovolts"), (1e3, "megavolts in place of kilovolts"))),
+    "rlnSphericalAberration": (" mm", ((1e-3, "μm in place of millimetres"), (1e-7, "Å in place of millimetres"))),
+    "rlnAmplitudeContrast": ("", ((1e-2, "per cent in place of a fraction"),)),
+    **dict.fromkeys(("rlnImagePixelSize", "rlnMicrographOriginalPixelSize", "rlnMicrographPixelSize", "rlnPixelSize"), _LENGTHS),
+}
 HEADER_TOLERANCE = 0.01  # of the pixel sizes of header and STAR file
 MAGNIFICATION_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 SURE_PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
@@ -50,10 +57,27 @@ REPEATED = (
 )  # fmt: skip  columns of a RELION 3.0 table that belong to the optics
 
 
-def in_range(block: StarBlock, label: str, *, path: Path | None) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """The column as numbers in the range that can be meant for this label."""
-    low, high, hint = RANGES[label]
+def in_range(
+    block: StarBlock, label: str, *, path: Path | None, like: str = ""
+) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """The column as numbers in the range that can be meant for this label, or for the label that it is `like`."""
+    low, high, hint = RANGES[like or label]
+    hint = next((meant for text in block.columns.get(label, ()) if (meant := _meant(like or label, text))), hint)
     return numbers(block, label, path=path, low=low, high=high, hint=hint)  # type: ignore[return-value]
+
+
+def _meant(label: str, text: str) -> str:
+    """What was meant by a value that is out of range because it is in another unit, as a question; otherwise empty."""
+    low, high, _ = RANGES[label]
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    if low <= value <= high:
+        return ""
+    unit, slips = SLIPS.get(label, ("", ()))
+    found = next(((value * factor, slip) for factor, slip in slips if low <= value * factor <= high), None)
+    return "" if found is None else f"did you mean {found[0]:g}{unit}: {found[1]}?"
 
 
 def read_optics_table(
@@ -194,8 +218,7 @@ def _pixel_sizes(block: StarBlock, path: Path | None) -> list[float]:
     if label not in SURE_PIXEL_SIZES:
         told = f"{printable(path or 'the table')}: no rlnImagePixelSize; {label} is taken, which is wrong if the images were rescaled"
         warnings.warn(told, CryowalkWarning, stacklevel=6)
-    low, high, hint = RANGES["rlnImagePixelSize"]
-    return [float(size) for size in numbers(block, label, path=path, low=low, high=high, hint=hint)]
+    return [float(size) for size in in_range(block, label, path=path, like="rlnImagePixelSize")]
 
 
 def read_repeated_optics(
@@ -294,5 +317,7 @@ def check_against_stacks(optics: tuple[Optics, ...], source: ParticleImages, pat
             continue
         both = f"the header of {printable(stack)} says {size:g} Å a pixel, the STAR file {', '.join(f'{told:g}' for told in sorted(sizes))} Å"
         if apart > HEADER_TOLERANCE:
-            raise InputError(both, file=path, fix="correct the wrong one, or state --pixel-size (Å)")
+            is_slip = any(abs(size / (10 * told) - 1) < HEADER_TOLERANCE for told in sizes)
+            cause = f"did you mean {size:g} Å: nanometres in place of Å?" if is_slip else ""
+            raise InputError(both, file=path, cause=cause, fix="correct the wrong one, or state --pixel-size (Å)")
         warnings.warn(f"{printable(path)}: {both}", CryowalkWarning, stacklevel=4)

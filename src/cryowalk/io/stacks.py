@@ -22,6 +22,7 @@ from cryowalk.io.star import StarBlock
 from cryowalk.io.zarr_stacks import ZarrStackReader
 
 NAMED_IN_ERRORS = 5
+DIGITS = 20  # of an index
 LARGEST_INDEX = 2**62  # of the numbers that an array holds; no stack comes near
 
 StackReader = MrcStackReader | Hdf5StackReader | ZarrStackReader
@@ -84,7 +85,9 @@ def split_names(
     stack_of, image_of = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
     for row, name in enumerate(names):
         index, at, stack = name.rpartition("@") if "@" in name else ("1", "@", name)
-        if not (index.isascii() and index.isdigit() and 1 <= int(index) <= LARGEST_INDEX and stack and at):
+        if not (
+            index.isascii() and index.isdigit() and len(index) <= DIGITS and 1 <= int(index) <= LARGEST_INDEX and stack and at
+        ):
             raise InputError(
                 f"rlnImageName is “{printable(name)}”",
                 file=path,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cryowalk.core.errors import InputError, ShapeError
+from cryowalk.core.errors import InputError, ShapeError, printable
 from cryowalk.core.execution import Progress, batches
 from cryowalk.data import ParticleSet
 from cryowalk.data.images import read_with_gaps
@@ -15,6 +15,7 @@ from cryowalk.reconstruction.halves import random_halves
 BATCH = 512
 FLAT = 1e-6  # of the largest value: a spread that float32 cannot tell from none
 FEWEST = 2  # particles of different images in each half
+FEW = 10  # particles of an optics group, below which it is told
 NAMED = 5  # images that are told by name
 
 
@@ -60,6 +61,7 @@ def usable_particles(particles: ParticleSet, *, generator: torch.Generator, prog
     chosen = particles[kept]
     chosen = chosen.with_half(random_halves(len(chosen), generator=generator) if half is None else half[kept])
     _require_enough(chosen, distinct[kept])
+    _tell_small_groups(chosen, progress)
     return UsableParticles(particles=chosen, left_out=tuple(left_out))
 
 
@@ -119,6 +121,19 @@ def _tell(particles: ParticleSet, left_out: list[tuple[int, str]], progress: Pro
         names = [particles.image_names[row] if particles.image_names else f"number {row + 1}" for row in rows[:NAMED]]
         more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
         progress.note(f"left out, because the image {reason}: {', '.join(names)}{more}")
+
+
+def _tell_small_groups(particles: ParticleSet, progress: Progress) -> None:
+    """Name optics groups too small to measure their noise; their contrast is drawn towards that of all, see `scale`."""
+    counts = torch.bincount(particles.optics_index, minlength=len(particles.optics)).tolist()
+    small = [
+        f"{printable(group.name)} ({count})" for group, count in zip(particles.optics, counts, strict=True) if 0 < count < FEW
+    ]
+    if small and len(particles) >= FEW:
+        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
+        progress.note(
+            f"optics groups of fewer than {FEW} particles know their noise badly, merge them: {', '.join(small[:NAMED])}{more}"
+        )
 
 
 def _require_enough(particles: ParticleSet, digests: Int[Tensor, " n"]) -> None:
