@@ -34,13 +34,18 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     Entry(words=("simulate", "tem"), summary="Run a parameter file of TEM-simulator.", module="simulate_tem", panel=_WALK),
     Entry(words=("simulate", "movies"), summary="Simulate movies with their truth.", module="simulate_movies", panel=_WALK),
+    Entry(
+        words=("import",), summary="Bring movies, micrographs or particles into a project.", module="import_files", panel=_WALK
+    ),
     Entry(words=("motion",), summary="Align and sum the frames of movies.", module="motion", panel=_WALK),
     Entry(words=("ctf",), summary="Estimate the CTF of micrographs.", module="ctf", panel=_WALK),
     Entry(words=("pick",), summary="Find particles in micrographs.", module="pick", panel=_WALK),
     Entry(words=("micrographs",), summary="Look at micrographs and keep the good ones.", module="micrographs", panel=_WALK),
     Entry(words=("extract",), summary="Cut particles out of micrographs.", module="extract", panel=_WALK),
     Entry(words=("class2d",), summary="Sort particles into 2D classes and rank them.", module="class2d", panel=_WALK),
-    Entry(words=("select",), summary="Keep the particles of good 2D classes.", module="select", panel=_WALK),
+    Entry(
+        words=("select",), summary="Keep some rows of a table, or the particles of good 2D classes.", module="select", panel=_WALK
+    ),
     Entry(
         words=("simulate", "tilt-series"),
         summary="Simulate tilt series with their truth.",
@@ -71,6 +76,9 @@ REGISTRY: tuple[Entry, ...] = (
         module="subtract",
         panel=_WALK,
     ),
+    Entry(words=("merge",), summary="Put several tables into one.", module="merge", panel=_FILES),
+    Entry(words=("split",), summary="Split a table into several.", module="split", panel=_FILES),
+    Entry(words=("stack",), summary="Make one stack of many, and find moved files again.", module="stack", panel=_FILES),
     Entry(
         words=("expand-symmetry",),
         summary="Copy particles into all orientations that a symmetry makes equal.",
@@ -101,6 +109,9 @@ REGISTRY: tuple[Entry, ...] = (
         module="conventions_check",
         panel=_FILES,
     ),
+    Entry(
+        words=("check-hand",), summary="Tell the hand of a map by a model or by another map.", module="check_hand", panel=_MEASURE
+    ),
     Entry(words=("flip-hand",), summary="Mirror maps and turn the poses with them.", module="flip_hand", panel=_FILES),
     Entry(words=("align-maps",), summary="Turn and move a map onto another.", module="align_maps", panel=_MEASURE),
     Entry(words=("map-model",), summary="Compare a map with an atomic model.", module="map_model", panel=_MEASURE),
@@ -113,10 +124,18 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
     Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
     Entry(words=("convert",), summary="Convert maps, stacks, movies, STAR files and structures.", module="convert", panel=_FILES),
+    Entry(words=("star2hdf5",), summary="Put particles and their images into one HDF5 file.", module="star2hdf5", panel=_FILES),
+    Entry(
+        words=("cs2hdf5",),
+        summary="Put cryoSPARC's particles and their images into one HDF5 file.",
+        module="cs2hdf5",
+        panel=_FILES,
+    ),
     Entry(words=("inspect",), summary="Tell in words what is in a file.", module="inspect", panel=_FILES),
     Entry(
         words=("validate",), summary="Check files for faults; exit 0 only when all are sound.", module="validate", panel=_FILES
     ),
+    Entry(words=("optics",), summary="Part or join the optics groups of a table.", module="optics", panel=_FILES),
     Entry(words=("pipeline",), summary="List our jobs in RELION's default_pipeline.star.", module="pipeline", panel=_FILES),
     Entry(
         words=("fetch",),

@@ -18,8 +18,9 @@ from cryowalk.core.errors import EnvironmentFault, InputError, Stopped
 from cryowalk.core.execution import ImageSource, Progress, SilentProgress
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.hdf5_guard import is_hdf5
-from cryowalk.io.hdf5_stacks import Hdf5StackWriter, StackContents, StackStorage
+from cryowalk.io.hdf5_stacks import Hdf5StackWriter, StackContents
 from cryowalk.io.relion import particle_blocks, read_particles
+from cryowalk.io.stack_settings import StackStorage
 from cryowalk.io.write_behind import WriteBehind
 from cryowalk.io.zarr_stacks import ZARR_ENDINGS, ZarrStackWriter
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from cryowalk.io.atomic import move_into_place, partial_path, write_fault
 from cryowalk.io.hdf5_guard import check_dataset, open_hdf5, read_attribute, reading
 from cryowalk.io.hdf5_tables import FORMAT, IMAGES, PARTICLES, images_of, write_tables, write_text
 from cryowalk.io.mrc import check_values, stored_values
+from cryowalk.io.stack_settings import StackStorage
 from cryowalk.io.star import StarBlock
 
 if TYPE_CHECKING:
@@ -37,16 +38,6 @@ CONVENTIONS = (
     "images [image, y, x], row 0 at the bottom as in MRC, protein bright; columns as in RELION's STAR files: angles ZYZ in degrees, origins in angstrom, "
     "defocus in angstrom with underfocus positive; image i belongs to row i of every column of particles"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackStorage:
-    """How the images of a stack are stored."""
-
-    sample_format: Annotated[Literal["float32", "float16"], "how the values are stored", "--mode"] = "float32"
-    compression: Annotated[
-        Literal["none", "lzf", "gzip"], "packing of each image; noise packs to 86 % at a fortieth of the speed"
-    ] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

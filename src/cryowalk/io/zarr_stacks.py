@@ -28,9 +28,10 @@ from cryowalk.core.errors import (
 )
 from cryowalk.io.atomic import sync_folder, write_fault
 from cryowalk.io.hdf5_guard import LARGEST_TABLE
-from cryowalk.io.hdf5_stacks import CONVENTIONS, FORMAT_VERSION, StackContents, StackStorage
+from cryowalk.io.hdf5_stacks import CONVENTIONS, FORMAT_VERSION, StackContents
 from cryowalk.io.hdf5_tables import FORMAT, FORMS, IMAGES, OPTICS, OTHERS, PARTICLES, WRITTEN, dataset_name, label_of, role_of
 from cryowalk.io.mrc import check_values, stored_values
+from cryowalk.io.stack_settings import StackStorage
 from cryowalk.io.star import StarBlock, StarFile
 from cryowalk.io.typed_columns import TypedColumn, column_texts, typed_column
 from cryowalk.io.units_of_columns import unit_of

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cryowalk.cli.command import Command
+from cryowalk.cli.commands.convert_hdf5 import convert_stack, is_stack_conversion
 from cryowalk.cli.context import Context
 from cryowalk.core.errors import InputError, UsageError
 
@@ -40,13 +41,15 @@ def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa:
     if files.output.exists() and files.output.samefile(files.input):
         raise UsageError("input and output are the same file", file=files.input, fix="give another --o")
     kind, suffix = kind_of(files.input), files.output.suffix.lower()
-    if kind in ("foreign", "unknown"):
+    if is_stack_conversion(kind, suffix):
+        words = convert_stack((files.input, files.output), kind, mode=files.mode, pixel_size=files.pixel_size, context=context)
+    elif kind in ("foreign", "unknown"):
         raise InputError(
             f"this is {foreign_words(files.input) or 'a file of no kind known here'}, and cannot be converted",
             file=files.input,
             expected="an MRC, STAR, PDB or mmCIF file, compressed or not, or a TIFF or EER movie",
         )
-    if kind == "structure" and suffix in STRUCTURES:
+    elif kind == "structure" and suffix in STRUCTURES:
         words = _structure(files)
     elif kind == "structure" and suffix in (".mrc", ".map"):
         words = _structure_to_map(files)
