@@ -133,7 +133,7 @@ def values_of(texts: Sequence[str], dtype: "np.dtype[Any]", *, label: str) -> ND
         raise InputError(f"a value of {label} is no {base.name}", cause=str(error)[:100], fix="correct that column") from error
 
 
-def text_field(texts: Sequence[str]) -> NDArray[np.bytes_]:
+def text_field(texts: Sequence[str]) -> NDArray[Any]:
     """Texts as a field of bytes, as wide as the longest; UTF-8."""
     encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
     return np.array(encoded, dtype=f"S{max(1, max(map(len, encoded), default=1))}")

@@ -189,6 +189,6 @@ def optics_fields(groups: tuple[Optics, ...], index: NDArray[np.int64]) -> Mappi
     return fields
 
 
-def _texts(values: list[str]) -> NDArray[np.bytes_]:
+def _texts(values: list[str]) -> NDArray[Any]:
     encoded = [value.encode("utf-8", "surrogateescape") for value in values]
     return np.array(encoded, dtype=f"S{max(1, *map(len, encoded))}")
