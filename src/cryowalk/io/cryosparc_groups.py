@@ -15,12 +15,11 @@ from cryowalk.io.atomic import atomic_write_text
 from cryowalk.io.confinement import check_places
 from cryowalk.io.cryosparc_records import UID, merge_records, read_records
 from cryowalk.io.cryosparc_values import names_of
-from cryowalk.io.opening import read_text
+from cryowalk.io.safe_yaml import read_yaml
 
 GROUP_ENDINGS = {".csg"}
 OLDEST, NEWEST = 2, 5  # major versions of cryoSPARC whose groups have this form
 WRITTEN_AS = "v4.0.0"
-LONGEST = 2**22  # characters
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\S*|develop\S*")
 
 
@@ -43,21 +42,9 @@ def read_group(path: str | Path) -> CryosparcGroup:
     InputError
         If it is no such list, or of a version whose form is not known.
     """
-    import yaml
-
     path = Path(path)
-    text = read_text(path)
-    if len(text) > LONGEST:
-        raise InputError(f"the group has {len(text)} characters", file=path, expected="a list of some lines")
-    if re.search(r"(?m)(^|[\s:\[-])[&*][\w]", text):
-        raise InputError(
-            "the group uses YAML's anchors, which no program writes here", file=path, cause="a file made to fill the memory"
-        )
-    try:
-        told = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError("this is no YAML", file=path, cause=printable(str(error).splitlines()[0][:160])) from error
-    if not isinstance(told, dict) or not isinstance(told.get("results"), dict) or not told["results"]:
+    told = read_yaml(path)
+    if not isinstance(told.get("results"), dict) or not told["results"]:
         raise InputError("this is no .csg group", file=path, expected="a YAML mapping with results, each with a metafile")
     version = _checked_version(told.get("version"), path)
     files, counts = {}, {}

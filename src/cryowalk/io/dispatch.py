@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data.atoms import Atoms
 from cryowalk.data.camera import Response
@@ -15,12 +17,23 @@ from cryowalk.data.tilt_series import TiltSeries
 from cryowalk.data.truth import Truth
 from cryowalk.data.volume import Volume
 from cryowalk.io.atoms import read_atoms, write_atoms
-from cryowalk.io.coordinates import read_coordinates, write_coordinates
+from cryowalk.io.coordinates import read_coordinates
+from cryowalk.io.cryodrgn import Latents, kind_of_pickle, read_cryodrgn_ctf, read_indices, read_latents, write_latents
+from cryowalk.io.cryosparc import write_cryosparc
 from cryowalk.io.eer import EerMovieReader
 from cryowalk.io.hdf5 import write_hdf5_particles
 from cryowalk.io.hdf5_guard import HDF5_ENDINGS
 from cryowalk.io.hdf5_stacks import Hdf5StackReader
-from cryowalk.io.kinds import KNOWN_IN_WORDS, MDOC_ENDINGS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
+from cryowalk.io.kinds import (
+    KNOWN_IN_WORDS,
+    MDOC_ENDINGS,
+    MRC_ENDINGS,
+    PICKLE_NAMES,
+    STAR_ENDINGS,
+    STRUCTURE_ENDINGS,
+    foreign_words,
+    kind_of,
+)
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.mdoc import Mdoc, read_mdoc, write_mdoc
 from cryowalk.io.micrographs import read_micrographs, write_micrographs
@@ -30,12 +43,15 @@ from cryowalk.io.mrc import MrcStackReader, write_array
 from cryowalk.io.mrc_header import MrcHeader, read_header
 from cryowalk.io.mtf import read_mtf, write_mtf
 from cryowalk.io.relion import read_particles, write_particles
+from cryowalk.io.safe_pickle import read_numpy_pickles
 from cryowalk.io.star import StarFile, read_star, write_star
 from cryowalk.io.star_kinds import star_kind
 from cryowalk.io.tem_simulator import read_tem_simulator, write_tem_simulator
 from cryowalk.io.tem_simulator_settings import TemInput
+from cryowalk.io.text_formats import STAR_FORMATS, TEXT_WRITERS, text_format
 from cryowalk.io.tiff import TiffMovieReader
 from cryowalk.io.tilt_series_files import read_tilt_series, write_tilt_series
+from cryowalk.io.tomograms import Tomogram, write_tomograms
 from cryowalk.io.truth import read_truth, write_truth
 from cryowalk.io.zarr_stacks import ZARR_ENDINGS, ZarrStackReader
 
@@ -56,6 +72,8 @@ Readable = (
     | Mdoc
     | TemInput
     | StarFile
+    | Latents
+    | Tensor
 )
 
 
@@ -78,9 +96,17 @@ def read(path: str | Path, *, pixel_size: float | None = None) -> Readable:
         return _read_table(path, pixel_size)
     if kind == "mrc":
         return _read_mrc(read_header(path), pixel_size)
+    if kind == "text":
+        return text_format(path).read(path)  # type: ignore[no-any-return]
     if kind in ("hdf5", "zarr"):
         return _read_stack_with_tables(path, kind, pixel_size)
-    readers: dict[str, Callable[[Path], Any]] = {"tiff": open_movie, "mdoc": read_mdoc, "tem": read_tem_simulator}
+    readers: dict[str, Callable[[Path], Any]] = {
+        "tiff": open_movie,
+        "mdoc": read_mdoc,
+        "tem": read_tem_simulator,
+        "cryosparc": lambda file: read_particles(file, pixel_size=pixel_size),
+        "pickle": _read_pickle,
+    }
     if kind in readers:
         return readers[kind](path)  # type: ignore[no-any-return]
     words = foreign_words(path)
@@ -103,6 +129,20 @@ def _read_stack_with_tables(path: Path, kind: str, pixel_size: float | None) -> 
     return ImageStack(pixels=source.read(range(source.count)), pixel_size=size)
 
 
+def _read_pickle(path: Path) -> Readable:
+    """The CTF, latents or indices in a pickle of cryoDRGN's; poses alone do not say in which box they are fractions."""
+    kind = kind_of_pickle(read_numpy_pickles(path))
+    readers: dict[str, Callable[[Path], Readable]] = {"ctf": read_cryodrgn_ctf, "latents": read_latents, "indices": read_indices}
+    if kind not in readers:
+        raise InputError(
+            "poses alone do not tell the size of the box" if kind == "poses" else "the arrays are none that is known here",
+            file=path,
+            expected="CTF, latents or indices of cryoDRGN",
+            fix="cryowalk convert --i POSES.pkl --ctf CTF.pkl --images STACK.mrcs --o particles.star",
+        )
+    return readers[kind](path)
+
+
 def _read_table(path: Path, pixel_size: float | None) -> Readable:
     star = read_star(path)
     readers: dict[str, Callable[[Path], Readable]] = {
@@ -114,6 +154,7 @@ def _read_table(path: Path, pixel_size: float | None) -> Readable:
         "mtf": read_mtf,
         "coordinates": read_coordinates,
     }
+    readers |= {kind: one.read for kind, one in STAR_FORMATS.items()}
     kind = star_kind(star)
     return readers[kind](path) if kind in readers else star
 
@@ -144,22 +185,25 @@ def write(thing: object, path: str | Path) -> None:
     path = Path(path)
     if isinstance(thing, tuple) and thing and all(isinstance(one, TiltSeries) for one in thing):
         return write_tilt_series(thing, path)
+    if isinstance(thing, tuple) and thing and all(isinstance(one, Tomogram) for one in thing):
+        return write_tomograms(thing, path)
     writers: tuple[tuple[type, set[str], Callable[..., None]], ...] = (
         (Atoms, STRUCTURE_ENDINGS, write_atoms),
         (Volume, MRC_ENDINGS, write_map),
-        (ParticleSet, STAR_ENDINGS | HDF5_ENDINGS | ZARR_ENDINGS, _write_particles),
+        (ParticleSet, STAR_ENDINGS | HDF5_ENDINGS | ZARR_ENDINGS | {".cs"}, _write_particles),
         (MicrographSet, STAR_ENDINGS, write_micrographs),
         (MovieMotion, STAR_ENDINGS, write_motion),
         (Response, STAR_ENDINGS, write_mtf),
-        (Coordinates, STAR_ENDINGS | {".csv"}, write_coordinates),
         (TiltSeries, STAR_ENDINGS, lambda series, file: write_tilt_series([series], file)),
         (Movie, MOVIE_ENDINGS, _write_movie),
         (Mdoc, MDOC_ENDINGS, write_mdoc),
         (TemInput, {".txt", ".inp", ".in"}, write_tem_simulator),
         (Truth, STAR_ENDINGS, write_truth),
+        (Latents, PICKLE_NAMES, write_latents),
         (StarFile, STAR_ENDINGS, write_star),
         (ImageStack, MRC_ENDINGS, _write_images),
         (Micrograph, MRC_ENDINGS, _write_images),
+        *TEXT_WRITERS,
     )
     for kind, endings, writer in writers:
         if isinstance(thing, kind):
@@ -174,7 +218,8 @@ def write(thing: object, path: str | Path) -> None:
 
 
 def _write_particles(particles: ParticleSet, path: Path) -> None:
-    (write_particles if path.suffix.lower() in STAR_ENDINGS else write_hdf5_particles)(particles, path)
+    writers: dict[str, Callable[..., object]] = {".star": write_particles, ".cs": write_cryosparc}
+    writers.get(path.suffix.lower(), write_hdf5_particles)(particles, path)
 
 
 def _write_movie(movie: Movie, path: Path) -> None:

@@ -13,14 +13,17 @@ from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atoms import read_atoms
 from cryowalk.io.inspect_hdf5 import tell_stack
 from cryowalk.io.inspect_movies import Told, tell_mdoc, tell_movie, tell_table, tell_tem
+from cryowalk.io.inspect_records import tell_cryosparc, tell_pickle
 from cryowalk.io.inspect_refinement import tell_refinement
+from cryowalk.io.inspect_text import words_and_facts
 from cryowalk.io.kinds import KNOWN_IN_WORDS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import map_origin
 from cryowalk.io.mrc_header import MODES_IN_WORDS, MrcHeader, read_header
 from cryowalk.io.relion import read_particles
 from cryowalk.io.stacks import find_stack
 from cryowalk.io.star import StarFile, read_star
-from cryowalk.io.star_kinds import star_kind
+from cryowalk.io.star_kinds import NOT_WHOLE, star_kind
+from cryowalk.io.text_formats import STAR_FORMATS, text_format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +78,14 @@ def describe(path: str | Path) -> Description:
             "tem": tell_tem,
             "hdf5": tell_stack,
             "zarr": tell_stack,
+            "pickle": tell_pickle,
         }
-        if kind in tellers:
+        if kind == "text":
+            described = _describe_text(path)
+        elif kind in tellers:
             described = _described(tellers[kind](path), path)
+        elif kind == "cryosparc":
+            described = _describe_cryosparc(path)
         else:
             described = describe_star(read_star(path)) if kind == "star" else describe_structure(path)
     told = tuple(
@@ -88,9 +96,25 @@ def describe(path: str | Path) -> Description:
     )
 
 
+def _describe_text(path: Path) -> Description:
+    """What a file in one of the small formats holds."""
+    known = text_format(path)
+    words, facts = words_and_facts(known.read(path))
+    return Description(path=path, kind=known.words, words=tuple(words), facts=facts)
+
+
 def _described(told: Told, path: Path) -> Description:
     """The description of what was told of a file."""
     kind, words, facts = told
+    return Description(path=path, kind=kind, words=tuple(words), facts=facts)
+
+
+def _describe_cryosparc(path: Path) -> Description:
+    """What a table of cryoSPARC holds, and of particles what is known of them."""
+    (kind, words, facts), particles = tell_cryosparc(path)
+    if particles is not None:
+        more_words, more_facts = _describe_particles(particles, path)
+        words, facts = [*words, *more_words], facts | more_facts
     return Description(path=path, kind=kind, words=tuple(words), facts=facts)
 
 
@@ -176,6 +200,11 @@ def describe_star(star: StarFile) -> Description:
     if known in ("micrographs", "motion", "tilt series", "mtf", "coordinates"):
         kind, more_words, more_facts = tell_table(known, path)
         return Description(path=path, kind=kind, words=(*words, *more_words), facts=facts | more_facts)
+    if known in NOT_WHOLE:
+        return Description(path=path, kind=NOT_WHOLE[known], words=tuple(words), facts=facts)
+    if known in STAR_FORMATS:
+        more_words, more_facts = words_and_facts(STAR_FORMATS[known].read(path))
+        return Description(path=path, kind=STAR_FORMATS[known].words, words=(*words, *more_words), facts=facts | more_facts)
     if known in ("optimiser", "model", "sampling"):
         kind, more_words, more_facts = tell_refinement(known, star)
         return Description(path=path, kind=kind, words=(*words, *more_words), facts=facts | more_facts)

@@ -16,6 +16,7 @@ from cryowalk.io.atoms import read_atoms
 from cryowalk.io.eer import EerMovieReader
 from cryowalk.io.hdf5_stacks import Hdf5StackReader
 from cryowalk.io.inspect_movies import tell_mdoc, tell_table, tell_tem
+from cryowalk.io.inspect_records import tell_cryosparc, tell_pickle
 from cryowalk.io.kinds import KNOWN_IN_WORDS, foreign_words, kind_of
 from cryowalk.io.micrographs import read_micrographs
 from cryowalk.io.movies import open_movie
@@ -24,7 +25,8 @@ from cryowalk.io.mrc_header import MrcHeader, read_header
 from cryowalk.io.relion import read_particles
 from cryowalk.io.stacks import StackReader, find_stack
 from cryowalk.io.star import read_star
-from cryowalk.io.star_kinds import star_kind
+from cryowalk.io.star_kinds import NOT_WHOLE, star_kind
+from cryowalk.io.text_formats import STAR_FORMATS, text_format
 from cryowalk.io.zarr_stacks import ZarrStackReader
 
 BATCH_BYTES = 2**26
@@ -79,12 +81,26 @@ def _faults_of_kind(path: Path) -> list[Fault]:
         return _movie_faults(path)
     if kind in ("hdf5", "zarr"):
         return _stack_faults(path, kind)
-    if kind in ("mdoc", "tem"):
-        (tell_mdoc if kind == "mdoc" else tell_tem)(path)
+    if kind == "cryosparc":
+        return _record_faults(path)
+    if kind == "text":
+        text_format(path).read(path)
+        return []
+    if kind in ("mdoc", "tem", "pickle"):
+        {"mdoc": tell_mdoc, "tem": tell_tem, "pickle": tell_pickle}[kind](path)
         return []
     words = foreign_words(path)
     what = f"this is {words}" if words else "the file is of no kind known here"
     raise InputError(what, file=path, expected=KNOWN_IN_WORDS)
+
+
+def _record_faults(path: Path) -> list[Fault]:
+    """Faults of a table of cryoSPARC's; of particles also those of their images."""
+    _, particles = tell_cryosparc(path)
+    if particles is None:
+        return []
+    images = read_particles(path).images
+    return [] if images is None else _image_faults(path, particles, images)
 
 
 def _stack_faults(path: Path, kind: str) -> list[Fault]:
@@ -192,7 +208,10 @@ def _star_faults(path: Path) -> list[Fault]:
     if kind in ("micrographs", "motion", "tilt series", "mtf", "coordinates"):
         tell_table(kind, path)
         return _missing(path) if kind == "micrographs" else []
-    if not any("rlnImageName" in block.columns for block in star.blocks):
+    if kind in STAR_FORMATS:
+        STAR_FORMATS[kind].read(path)
+        return []
+    if kind in NOT_WHOLE or not any("rlnImageName" in block.columns for block in star.blocks):
         return []
     particles = read_particles(path)
     if particles.images is None:
