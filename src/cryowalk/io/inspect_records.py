@@ -26,7 +26,8 @@ def tell_cryosparc(path: Path) -> tuple[Told, ParticleSet | None]:
     InputError
         If it is damaged.
     """
-    words, facts = [], {}
+    words: list[str] = []
+    facts: dict[str, Any] = {}
     if path.suffix.lower() in GROUP_ENDINGS:
         group = read_group(path)
         files = sorted({file.name for file in group.files.values()})
