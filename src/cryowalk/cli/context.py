@@ -99,12 +99,12 @@ class Context:
 
 
 def split_files(files: Any) -> tuple[dict[str, Path], dict[str, Any]]:
-    """The input paths of a files dataclass, and its other values; `output` and `json` are in neither."""
+    """The input paths of a files dataclass, and its other values; `output`, `json` and `overwrite` are in neither."""
     paths: dict[str, Path] = {}
     choices: dict[str, Any] = {}
     for each in dataclasses.fields(files):
         value = getattr(files, each.name)
-        if each.name in ("output", "json"):
+        if each.name in ("output", "json", "overwrite"):
             continue
         if isinstance(value, Path):
             paths[each.name] = value

@@ -140,7 +140,7 @@ def concatenated(parts: Sequence[LargeColumns]) -> LargeColumns:
     begins = np.empty((sum(part.rows for part in parts), max(1, len(from_files))), kind)
     row = start = 0
     for part in parts:
-        places = [part.order[label] for label in from_files]
+        places = [place for label in from_files if isinstance(place := part.order[label], int)]
         begins[row : row + part.rows, : len(places)] = part.begins[:, places]
         begins[row : row + part.rows] += kind(start)
         row, start = row + part.rows, start + len(part.content) + 1

@@ -34,12 +34,12 @@ def numbers(
         if row is None and "_" in "".join(texts):  # float() takes 1_0 for 10
             row = next(i for i, text in enumerate(texts) if "_" in text)
     except ValueError:
-        row = next(i for i, text in enumerate(texts) if not _is_number(text))
+        row = next(i for i, text in enumerate(texts) if not is_number(text))
     if row is None:
         return values
     text = texts[row]
     expected = "a number" if low <= -1e12 else f"a number from {low:g} to {high:g}"
-    cause = "a decimal comma" if _is_number(text.replace(",", ".", 1)) and "," in text else hint
+    cause = "a decimal comma" if is_number(text.replace(",", ".", 1)) and "," in text else hint
     fix = "write a decimal point" if cause == "a decimal comma" else "correct or remove that row"
     raise InputError(
         f"{label} is “{printable(text)}”", file=path, row=block.line_of(row), expected=expected, cause=cause, fix=fix
@@ -84,7 +84,8 @@ def column(block: StarBlock, label: str, *, path: Path | None) -> tuple[str, ...
     return block.columns[label]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether the text is a number, `nan` and `inf` among them."""
     try:
         float(text)
     except ValueError:
@@ -131,7 +132,7 @@ def vector(text: str, *, label: str, path: Path | None, row: int | None = None) 
     """
     inside = text.strip()
     parts = [part.strip() for part in inside[1:-1].split(",") if part.strip()]
-    if not (inside.startswith("[") and inside.endswith("]") and all(map(_is_number, parts))):
+    if not (inside.startswith("[") and inside.endswith("]") and all(map(is_number, parts))):
         raise InputError(f"{label} is “{printable(text)}”", file=path, row=row, expected="numbers as [a,b,c]")
     if not np.isfinite(list(map(float, parts))).all():
         raise InputError(f"{label} holds a value that is not finite", file=path, row=row)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from cryowalk.classification.junk import ParticleJudgement, judge_particles
@@ -22,7 +22,6 @@ from cryowalk.core.errors import InputError, UsageError
 from cryowalk.data.images import ImagesOnDevice, ImageStack
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atomic import atomic_write_text
-from cryowalk.io.relion import read_particles
 from cryowalk.io.relion_refinement import write_iteration
 from cryowalk.io.relion_refinement_state import (
     ParticleStatistics,
@@ -34,6 +33,7 @@ from cryowalk.io.relion_refinement_state import (
     noise_of_groups,
 )
 from cryowalk.io.star_numbers import number_texts
+from cryowalk.io.tables import Table, class_column
 from cryowalk.numerics.random import generator
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.stages import refuse_subtomograms
@@ -227,15 +227,6 @@ def _rounded(value: float | Tensor) -> float:
     return float(f"{float(value):.6g}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Particles that were chosen by their classes, the numbers of those classes, and how many particles there were."""
-
-    particles: ParticleSet
-    classes: tuple[int, ...]
-    total: int
-
-
 def latest_data(path: Path) -> Path:
     """The run_itNNN_data.star of the last iteration in a directory, or the file itself.
 
@@ -264,44 +255,41 @@ def read_ranking(data: Path) -> Mapping[str, Any] | None:
         raise InputError(f"the ranking cannot be read: {error}", file=path, fix="run class2d again") from None
 
 
-def select_particles(
-    path: Path, *, classes: str = "auto", least_score: float = LEAST_SCORE, least_particle_score: float = 0.0
-) -> Selection:
-    """The particles of some classes of a 2D classification, in their order.
+def chosen_classes(table: Table, data: Path, *, classes: str, least_score: float = LEAST_SCORE) -> list[int]:
+    """The numbers of the classes that are meant, as the table counts them (STAR from 1, cryoSPARC from 0).
 
-    `classes` is "auto" (those whose score is at least `least_score`), or numbers and ranges such as 1,2,5-8. Particles whose own score is below
-    `least_particle_score` are left out too.
+    `classes` is "auto" (those whose score is at least `least_score`), or numbers and ranges such as 1,2,5-8.
 
     Raises
     ------
     UsageError
         If a class does not exist, or the text is no list of classes.
     InputError
-        If there is no ranking to go by, or nothing is left.
+        If the items have no classes, or there is no ranking to go by.
     """
-    data = latest_data(path)
-    particles = read_particles(data)
-    if particles.class_number is None:
-        raise InputError("the particles have no classes", file=data, expected="rlnClassNumber", fix="run class2d first")
+    label = class_column(table)
     ranking = read_ranking(data)
-    number = particles.class_number
     if classes == "auto":
-        chosen = _automatic(ranking, data, least_score)
-    else:
-        known = len(ranking["classes"]) if ranking is not None else int(number.max())
-        chosen = numbers_of(classes, largest=known)
-    keep = torch.isin(number, torch.tensor(chosen, dtype=number.dtype))
-    if least_particle_score > 0:
-        keep &= _scores(particles, data) >= least_particle_score
-    rows = torch.nonzero(keep)[:, 0]
-    if not len(rows):
-        told = ", ".join(map(str, chosen)) or "none"
+        return _automatic(ranking, data, least_score)
+    smallest = 1 if label.startswith("rln") else 0
+    known = len(ranking["classes"]) if ranking is not None else int(table.numbers(label).max(initial=0))
+    return numbers_of(classes, smallest=smallest, largest=known)
+
+
+def check_scores(table: Table, data: Path) -> None:
+    """Nothing, if the particles have scores.
+
+    Raises
+    ------
+    InputError
+        If they have none.
+    """
+    if SCORE not in table.labels:
         raise InputError(
-            f"no particle is left: classes {told} of {len(number)} particles",
+            f"the particles have no scores ({SCORE})",
             file=data,
-            fix="choose other classes or lower the limit",
+            fix="give the last iteration of class2d, or no --min-particle-score",
         )
-    return Selection(particles=particles[rows], classes=tuple(chosen), total=len(number))
 
 
 def _automatic(ranking: Mapping[str, Any] | None, data: Path, least_score: float) -> list[int]:
@@ -314,7 +302,7 @@ def _automatic(ranking: Mapping[str, Any] | None, data: Path, least_score: float
     return sorted(int(one["number"]) for one in ranking["classes"] if one["score"] >= least_score and one["images"] > 0)
 
 
-def numbers_of(text: str, *, largest: int) -> list[int]:
+def numbers_of(text: str, *, largest: int, smallest: int = 1) -> list[int]:
     """The class numbers in a text such as 1,2,5-8, in order, each once.
 
     Raises
@@ -334,25 +322,12 @@ def numbers_of(text: str, *, largest: int) -> list[int]:
             raise UsageError(f"--classes cannot be {text!r}", expected="auto, or numbers and ranges such as 1,2,5-8")
         if match is not None:
             first, last = int(match.group(1)), int(match.group(2) or match.group(1))
-            if not 1 <= first <= last <= largest:
-                raise UsageError(f"there is no class {part}", expected=f"numbers from 1 to {largest}")
+            if not smallest <= first <= last <= largest:
+                raise UsageError(f"there is no class {part}", expected=f"numbers from {smallest} to {largest}")
             found.update(range(first, last + 1))
     if not found:
         raise UsageError(f"--classes cannot be {text!r}", expected="auto, or numbers and ranges such as 1,2,5-8")
     return sorted(found)
-
-
-def _scores(particles: ParticleSet, data: Path) -> Float[Tensor, " n"]:
-    if SCORE not in particles.extra:
-        raise InputError(
-            f"the particles have no scores ({SCORE})",
-            file=data,
-            fix="give the last iteration of class2d, or no --min-particle-score",
-        )
-    try:
-        return torch.tensor([float(value) for value in particles.extra[SCORE]], dtype=torch.float64)
-    except ValueError as error:
-        raise InputError(f"a score is no number: {error}", file=data, expected=f"numbers in {SCORE}") from None
 
 
 def counts_of(particles: ParticleSet, *, classes: int) -> Int[Tensor, " classes"]:

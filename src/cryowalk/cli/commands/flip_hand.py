@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
-from cryowalk.core.errors import UsageError
+from cryowalk.cli.outputs import Overwrite, check_outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +15,7 @@ class FlipFiles:
 
     inputs: Annotated[tuple[Path, ...], "maps (MRC), and STAR files of particles with poses", "--i"]
     output: Annotated[Path, "a file for a single input, or a directory: names are kept"]
+    overwrite: Overwrite = False
 
 
 def run(files: FlipFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
@@ -23,14 +24,9 @@ def run(files: FlipFiles, settings: None, context: Context) -> None:  # noqa: AR
 
     is_file = len(files.inputs) == 1 and bool(files.output.suffix) and not files.output.is_dir()
     targets = [files.output if is_file else files.output / path.name for path in files.inputs]
-    if len({*targets}) < len(targets):
-        raise UsageError("two inputs have one name and would be written over each other", fix="give them one at a time")
-    for source, target in zip(files.inputs, targets, strict=True):
-        if source.resolve() == target.resolve():
-            raise UsageError(f"{source} would be written over itself", fix="give another --o")
+    check_outputs(targets, sources=files.inputs, overwrite=files.overwrite)
     context.verify(*files.inputs)
     for source, target in zip(files.inputs, targets, strict=True):
-        target.parent.mkdir(parents=True, exist_ok=True)
         flip_file(source, target)
         context.say(f"{target}: mirrored along z")
 

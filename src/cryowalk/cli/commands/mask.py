@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.cli.outputs import Overwrite, check_outputs
 from cryowalk.validation.settings import MaskSettings
 from cryowalk.workflow.manifest import Manifest
 
@@ -27,6 +28,7 @@ class MaskFiles:
     ] = None
     atoms: Annotated[Path | None, "a structure file whose shape the mask takes: --extend voxels about each atom"] = None
     pixel_size: Annotated[float | None, "voxel size, Å, instead of the header's"] = None
+    overwrite: Overwrite = False
 
 
 def run(files: MaskFiles, settings: MaskSettings, context: Context) -> None:
@@ -45,6 +47,7 @@ def run(files: MaskFiles, settings: MaskSettings, context: Context) -> None:
     shape = files.radius if files.atoms is None else files.atoms
     if files.output.suffix.lower() in ENDINGS:
         context.verify(files.map, files.atoms)
+        check_outputs([files.output], sources=[files.map, files.atoms], overwrite=files.overwrite)
         found = make_mask_file(files.map, files.output, settings, shape=shape, pixel_size=files.pixel_size)
         context.say(f"{files.output}: {in_words(found)}")
         return
