@@ -101,6 +101,23 @@ def test_weights_by_dose_are_those_of_the_formula(movie):
     assert float((exact.weighted - expected).abs().max() / expected.std()) < 3e-5
 
 
+def test_sides_with_large_primes_are_mirrored_to_fast_ones(movie):
+    """134 × 158 px (67 and 79 are primes) are filtered as 140 × 160 px: away from the rim, where a circular filter sees the far side, nothing changes."""
+    frames, _ = movie(size=(134, 158), frames=6)
+    still = Motion(global_displacement=torch.zeros(6, 2, dtype=torch.float64), field=(158 * 1.1, 134 * 1.1))
+    settings = AlignmentSettings(patches=(1, 1), dose_per_frame=2.0)
+    sums = correct_motion(frames, still, settings, pixel_size=1.1)
+    assert sums.weighted.shape == sums.plain.shape == (134, 158)
+    assert sums.transfer.shape == (140, 81)
+    k = torch.hypot(torch.fft.fftfreq(134).double()[:, None] / 1.1, torch.fft.rfftfreq(158).double() / 1.1).clamp_min(1e-6)
+    weights = torch.stack([torch.exp(-(2.0 * (f + 1)) / (2 * (0.24499 * k**-1.6649 + 2.8141))) for f in range(6)])
+    spectra = torch.fft.rfft2(frames.pixels.double())
+    spectrum = (weights / weights.square().sum(0).sqrt() * spectra).sum(0) / interpolation_transfer((134, 158), "cubic")
+    error = (sums.weighted - torch.fft.irfft2(spectrum, s=(134, 158))).abs() / sums.weighted.std()
+    assert float(error[20:-20, 20:-20].max()) < 0.05
+    assert float(error.square().mean().sqrt()) < 0.1  # the rim has its own neighbours now, not those of the far side
+
+
 def test_the_compiled_sums_are_those_of_the_formula(movie):
     frames, _ = movie(size=(160, 192), frames=5)
     bands = bands_of(to_fourier(frames.pixels), width=192, pixel_size=1.1, b_factor=200.0, coarsest=200.0)

@@ -12,6 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.core.errors import ShapeError
+from cryowalk.numerics.sizes import fast_length_from, is_fast
 
 _CHUNK_BYTES = 2**20  # of a stack that is transformed at a time on a CPU: about what stays in its cache
 
@@ -131,6 +132,28 @@ def filtered_image(spectrum: Complex[Tensor, "*batch h half"], *, width: int) ->
     """The real images whose `filtering_half_spectrum` is this."""
     image: Tensor = torch.fft.irfft2(spectrum, s=(spectrum.shape[-2], width), norm="ortho")
     return image
+
+
+def fast_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size, or where that holds a large prime the next one that transforms fast."""
+    height, width = (length if is_fast(length) else fast_length_from(length, largest_factor=13) for length in size)
+    return height, width
+
+
+def mirrored_to_fast_size(image: Float[Tensor, "h w"]) -> Float[Tensor, "h2 w2"]:
+    """The image in the first rows and columns of its `fast_size`, beyond it its own pixels mirrored at the last row and column.
+
+    A filter that reaches a few pixels finds noise of the right strength there; without a change of size the image itself is returned.
+    """
+    height, width = image.shape
+    size = fast_size((height, width))
+    if size == (height, width):
+        return image
+    result = image.new_empty(size)
+    result[:height, :width] = image
+    result[:height, width:] = result[:height, 2 * width - size[1] : width].flip(1)
+    result[height:] = result[2 * height - size[0] : height].flip(0)
+    return result
 
 
 def transform_rows(rows: Complex[Tensor, "*batch n"], *, direction: Literal["forward", "inverse"]) -> Complex[Tensor, "*batch n"]:

@@ -15,7 +15,7 @@ from cryowalk.core.errors import UsageError
 from cryowalk.core.execution import ImageSource, Progress, SilentProgress
 from cryowalk.data.motion import Motion
 from cryowalk.fourier.grids import frequency_grid
-from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
+from cryowalk.fourier.transform import fast_size, filtered_image, filtering_half_spectrum, mirrored_to_fast_size
 from cryowalk.motion.dose import dose_factors, weighted_sum
 from cryowalk.motion.settings import AlignmentSettings
 from cryowalk.numerics.warping import Interpolation, add_warped
@@ -28,12 +28,12 @@ _AT_A_TIME = 4  # frames
 class CorrectedSums:
     """Sums of a movie's aligned frames, in the frames' unit; `weighted` by dose where that was asked for.
 
-    `halves` are the sums of odd and even frames as they were read, `transfer` what reading between pixels left of each frequency; `plain`, `odd` (frames 1,
+    `halves` are the sums of odd and even frames as they were read, `transfer` what reading between pixels left of each frequency of the size that transforms fast; `plain`, `odd` (frames 1,
     3, …, counted from 1) and `even` are made of them when they are asked for.
     """
 
     halves: tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]
-    transfer: Float[Tensor, "h half"]
+    transfer: Float[Tensor, "h2 half"]
     weighted: Float[Tensor, "h w"] | None = None
 
     @property
@@ -100,7 +100,7 @@ def correct_motion(
         progress.advance(len(some))
     if sums is None:
         raise UsageError("no frame is left to be summed")
-    transfer = interpolation_transfer(size, settings.interpolation).to(sums)
+    transfer = interpolation_transfer(fast_size(size), settings.interpolation).to(sums)
     weighted = None if weights is None else weighted_sum(sums[2:], weights, transfer, pixel_size=pixel_size)
     return CorrectedSums(halves=(sums[0], sums[1]), transfer=transfer, weighted=weighted)
 
@@ -154,6 +154,8 @@ def _kernel_transform(frequency: Float[Tensor, " n"], interpolation: Interpolati
     return torch.where(frequency.abs() < 1e-3, torch.ones_like(value), value)
 
 
-def _restored(total: Float[Tensor, "h w"], transfer: Float[Tensor, "h half"]) -> Float[Tensor, "h w"]:
-    spectrum: Complex[Tensor, "h half"] = filtering_half_spectrum(total)
-    return filtered_image(spectrum / transfer, width=total.shape[-1])
+def _restored(total: Float[Tensor, "h w"], transfer: Float[Tensor, "h2 half"]) -> Float[Tensor, "h w"]:
+    image = mirrored_to_fast_size(total)
+    spectrum: Complex[Tensor, "h2 half"] = filtering_half_spectrum(image)
+    height, width = total.shape
+    return filtered_image(spectrum / transfer, width=image.shape[-1])[:height, :width].contiguous()

@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cryowalk.fourier.grids import frequency_radius
-from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum
+from cryowalk.fourier.transform import filtered_image, filtering_half_spectrum, mirrored_to_fast_size
 from cryowalk.microscope.damage import exposure_filter
 
 _POINTS = 2**14  # of the table in |k|; lines between them are exact to 10⁻⁷ of a weight
@@ -47,18 +47,21 @@ def dose_factors(doses: Float[Tensor, " frames"], *, pixel_size: float, voltage_
 
 
 def weighted_sum(
-    sums: Float[Tensor, "products h w"], factors: DoseFactors, transfer: Float[Tensor, "h half"], *, pixel_size: float
+    sums: Float[Tensor, "products h w"], factors: DoseFactors, transfer: Float[Tensor, "h2 half"], *, pixel_size: float
 ) -> Float[Tensor, "h w"]:
-    """The image Σ_r F⁻¹[g_r(k) F[sums_r] / transfer]."""
+    """The image Σ_r F⁻¹[g_r(k) F[sums_r] / transfer]; the transfer is that of the size that transforms fast (`fast_size`), to which sums are mirrored."""
     height, width = sums.shape[-2:]
     total: Tensor | None = None
+    wide = 0
     for one, line in zip(sums, factors.table, strict=True):
-        spectrum = filtering_half_spectrum(one)
+        image = mirrored_to_fast_size(one)
+        wide = image.shape[-1]
+        spectrum = filtering_half_spectrum(image)
         total = torch.zeros_like(spectrum) if total is None else total
-        add_weighted(spectrum, line, total, width=width, spacing=pixel_size * factors.step)
+        add_weighted(spectrum, line, total, width=wide, spacing=pixel_size * factors.step)
     if total is None:
         return sums.new_zeros(height, width)
-    return filtered_image(total.div_(transfer), width=width)
+    return filtered_image(total.div_(transfer), width=wide)[:height, :width]
 
 
 def add_weighted(

@@ -25,6 +25,11 @@ def fast_length_to(length: int, *, largest_factor: int = 5) -> int:
     return side
 
 
+def is_fast(length: int, *, largest_factor: int = 13) -> bool:
+    """Whether the number has no prime factor above `largest_factor`."""
+    return _is_smooth(length, largest_factor)
+
+
 def _is_smooth(number: int, largest_factor: int) -> bool:
     for factor in _PRIMES:
         while factor <= largest_factor and number % factor == 0:
