@@ -106,7 +106,8 @@ class Store:
         `facts` are the texts of `Known`: how it was verified, and what the archive said of it.
         """
         found = path.stat()
-        sha256 = checksum_of(path, "sha256").partition(":")[2]
+        kind, _, stated = facts.get("stated", "").lower().partition(":")  # it was checked against this sum
+        sha256 = stated if kind == "sha256" else checksum_of(path, "sha256").partition(":")[2]
         known = Known(**{"bytes": found.st_size, "sha256": sha256, "changed": found.st_mtime_ns, "verified": "", **facts})  # type: ignore[arg-type]  # of their types
         self._known[name] = known
         line = json.dumps({"name": name, **asdict(known)}, ensure_ascii=True)

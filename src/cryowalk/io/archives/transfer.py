@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PIECE = 2**18  # bytes asked for at once
 SAFE_EVERY = 2**26  # bytes after which what has arrived is flushed to the disk and may be resumed from, also after a power cut
+SMALL = 2**23  # bytes; a part of so small a file is not worth a state on the disk unless the transfer breaks off
 A_STEP = 2**20  # bytes that count as progress between two failures
 MEGABYTE = 10**6
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -229,7 +230,8 @@ class _Download:
         self.is_bounded = bool(length) or "chunked" in told.get("Transfer-Encoding", "").lower() or total is not None
         self._require_size(total)
         self.state["total"] = total
-        self._keep()
+        if total is None or total >= SMALL:
+            self._keep()
         self._bar = math.ceil(((total if total is not None else self.held) - self.held) / MEGABYTE)
         self._began_at, self._told = self.transferred, 0
         self.client.progress.start(f"{self.remote.name} (MB)", self._bar)
@@ -314,7 +316,8 @@ class _Download:
         if total is not None and self.held < total:
             raise Interrupted(f"the answer ended after {self.held} of {total} bytes")
         self.state["total"] = self.held
-        self._keep()
+        if self.held >= SMALL:
+            self._keep()
         self._tell(whole=self._bar)
 
     def _most(self) -> int:
