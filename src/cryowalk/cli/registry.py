@@ -123,7 +123,7 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
     Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
-    Entry(words=("convert",), summary="Convert maps, stacks, movies, STAR files and structures.", module="convert", panel=_FILES),
+    Entry(words=("convert",), summary="Convert maps, stacks, movies, particle tables and structures.", module="convert", panel=_FILES),
     Entry(words=("star2hdf5",), summary="Put particles and their images into one HDF5 file.", module="star2hdf5", panel=_FILES),
     Entry(
         words=("cs2hdf5",),

@@ -1,4 +1,4 @@
-"""The hand of a map: turned over together with its poses, and told by an atomic model.
+"""The hand of a map: turned over together with its poses, and told by an atomic model or by another map.
 
 Projections do not tell it: the image of a map from the direction d is that of the map mirrored in the image plane. So single-particle data fit both hands alike, and
 what decides is outside of them: a model (L-amino acids, right-handed α-helices), or tilted specimens.
@@ -14,7 +14,9 @@ from cryowalk.core.errors import InputError
 from cryowalk.data import Atoms, Pose, Volume
 from cryowalk.validation.alignment import align
 from cryowalk.validation.map_model import MASK_RADIUS, as_cube, model_density, model_mask
+from cryowalk.validation.masks import density_threshold
 from cryowalk.validation.rigid_motion import mirrored
+from cryowalk.validation.shell_correlation import compare_maps
 
 Flipped = TypeVar("Flipped", Volume, Pose)
 
@@ -40,7 +42,7 @@ def flip_hand(thing: Flipped) -> Flipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandCheck:
-    """How well a model fits a map and its mirror image, each in its best place: correlations of the voxels within 3 Å of the atoms.
+    """How well a model (or a reference map) fits a map and its mirror image, each in its best place: correlations of the voxels within 3 Å of the atoms (or in the reference's density).
 
     `greatest_difference` is what they could differ by at this resolution (Å), in a map that is the model; `standard_errors` how surely they do. `hand` says which fits.
     """
@@ -51,6 +53,31 @@ class HandCheck:
     standard_errors: float
     resolution: float
     hand: Literal["right", "mirrored", "undecided"]
+
+
+def check_hand_against(volume: Volume, reference: Volume, *, resolution: float | None = None) -> HandCheck:
+    """Whether a map has the hand of a reference map, its mirror image's, or whether that cannot be told.
+
+    The map and its mirror image are each aligned onto the reference, and their correlations in the region of the reference's density are compared as `check_hand`
+    does. The resolution (Å), which counts the independent values, is where the better one's FSC with the reference falls below 0.5 unless it is given. Both maps have one
+    box and voxel size.
+
+    Raises
+    ------
+    ShapeError
+        If the boxes differ or are not cubes.
+    InputError
+        If a map is constant or holds NaN.
+    """
+    placed = align(volume, reference, resolution=resolution).volume
+    other = align(mirrored(volume), reference, resolution=resolution).volume
+    own = align(mirrored(reference), reference, resolution=resolution).volume
+    weight = (reference.voxels >= density_threshold(reference.voxels)).to(reference.voxels)
+    correlations = [_within(one, reference, weight) for one in (placed, other, own)]
+    if resolution is None:
+        better = placed if correlations[0] >= correlations[1] else other
+        resolution = compare_maps(better, reference).resolution(at=0.5)
+    return _decided((correlations[0], correlations[1], correlations[2]), weight, reference.voxel_size, resolution)
 
 
 def check_hand(volume: Volume, atoms: Atoms, *, resolution: float) -> HandCheck:
@@ -75,7 +102,13 @@ def check_hand(volume: Volume, atoms: Atoms, *, resolution: float) -> HandCheck:
     if placed <= other:  # the map may lie elsewhere than its model, which must not decide the hand
         placed = max(placed, _within(align(cube, density, resolution=resolution).volume, density, weight))
     own = _within(align(mirrored(density), density, resolution=resolution).volume, density, weight)
-    count = float(weight.sum()) * cube.voxel_size**3 * 4 * math.pi / 3 / resolution**3
+    return _decided((placed, other, own), weight, cube.voxel_size, resolution)
+
+
+def _decided(correlations: tuple[float, float, float], weight: torch.Tensor, voxel_size: float, resolution: float) -> HandCheck:
+    """The verdict on the correlations of the map, of its mirror image, and of the reference with its own mirror image."""
+    placed, other, own = correlations
+    count = float(weight.sum()) * voxel_size**3 * 4 * math.pi / 3 / resolution**3
     edge = 1 - 1e-9
     difference = math.atanh(max(-edge, min(placed, edge))) - math.atanh(max(-edge, min(other, edge)))
     errors = difference * math.sqrt(max(count - 3, 0) / 2)
