@@ -89,7 +89,7 @@ def parse_metadata(text: bytes, path: Path) -> dict[str, EerItem]:
     InputError
         If the text is no list of items, or declares entities.
     """
-    if len(text) > LONGEST_METADATA or b"<!" in text:
+    if len(text) > LONGEST_METADATA or b"<!" in text or b"\0" in text.rstrip(b"\0 \r\n"):  # UTF-16 would hide a "<!"
         raise InputError("the acquisition metadata is no list of items", file=path, cause="a damaged or hostile file")
     start = text.find(b"<metadata")
     try:

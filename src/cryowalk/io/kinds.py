@@ -113,4 +113,4 @@ def is_zarr(path: Path) -> bool:
 def foreign_words(path: Path) -> str:
     """What a file that is none of ours is, in words; empty where that is not known."""
     with open_content(path) as stream:
-        return foreign_kind(bytes(read_up_to(stream, 64, path=path)))
+        return foreign_kind(bytes(read_up_to(stream, 512, path=path)))

@@ -39,6 +39,8 @@ def foreign_kind(start: bytes) -> str:
         start[:1] == b"\x80" and start[2:4] == b"\0\0"
     ):  # an MRC file 640, 896, 1152 or 1408 px wide; a pickle goes on with an instruction
         return ""
+    if start[257:262] == b"ustar" and b"\0" not in start[:8]:
+        return "a tar archive"
     return next((words for magic, words in _FOREIGN if start.startswith(magic)), "")
 
 
@@ -146,7 +148,7 @@ def read_content(path: Path, *, limit: int = TEXT_LIMIT) -> bytearray:
     if len(content) > limit:
         size = f"{limit // 2**30} GiB" if limit >= 2**30 else f"{limit // 2**20} MiB"
         raise InputError(f"inflates to more than {size} of text", file=path, cause="not a table, or a decompression bomb")
-    kind = foreign_kind(bytes(content[:64]))
+    kind = foreign_kind(bytes(content[:512]))
     if kind:
         raise InputError(f"this is {kind}", file=path, expected="a text file")
     if not content[:64].strip() and not content.strip():
