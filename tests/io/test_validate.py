@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_what_we_write_has_no_fault_at_all(tmp_path):
-    write_particles(particle_set(), "p.star")
+    write_particles(replace(particle_set(), extra={}), "p.star")  # without a column that RELION does not know
     write_map(Volume(voxels=torch.from_numpy(values((5, 6, 7))), voxel_size=1.3, origin=(1.3, 0.0, 2.0)), "v.mrc")
     (tmp_path / "m.pdb").write_text(PDB)
     for name in ("p.star", "p.mrcs", "v.mrc", "m.pdb"):
@@ -65,7 +67,7 @@ def test_faults_of_particles_reach_into_their_images(tmp_path):
 
 
 def test_an_image_in_both_half_sets_is_a_fault_and_a_copy_a_notice(tmp_path):
-    particles = particle_set()
+    particles = replace(particle_set(), extra={})
     write_particles(particles, "p.star")
     read = read_particles("p.star")
     write_particles(read[torch.tensor([0, 1, 2, 2])], "q.star")

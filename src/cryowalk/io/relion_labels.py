@@ -35,18 +35,19 @@ KullbackLeiblerDivergence KullbackLeibnerDivergence KurtosisExcessValue LensStab
 LogAmplitudesMTFCorrected LogAmplitudesOriginal LogAmplitudesSharpened LogAmplitudesWeighted LogLikeliContribution
 LogLikelihood LongitudinalDisplacement LowpassFilteredImageMax LowpassFilteredImageMean LowpassFilteredImageMin
 LowpassFilteredImageStddev LowresLimitExpectation MagMat00 MagMat01 MagMat10 MagMat11 Magnification MagnificationCorrection
-MagnificationSearchRange MagnificationSearchStep MaxValueProbDistribution MaximumValue MicrographBinning MicrographDoseRate
-MicrographIceThickness MicrographOriginalPixelSize MicrographPixelSize MicrographPreExposure MicrographShiftX MicrographShiftY
-MicrographTiltAngle MicrographTiltAxisDirection MicrographTiltAxisOutOfPlane MinimumValue MolecularWeight MotionModelCoeff
-MtfValue NormCorrection NormCorrectionAverage OffsetRange OffsetRangeOriginal OffsetRangeX OffsetRangeY OffsetRangeZ
-OffsetStep OffsetStepOriginal OrientationDistribution OriginX OriginXAngst OriginXPrior OriginXPriorAngst OriginY OriginYAngst
-OriginYPrior OriginYPriorAngst OriginZ OriginZAngst OriginZPrior OriginZPriorAngst OverallAccuracyRotations
-OverallAccuracyTranslations OverallAccuracyTranslationsAngst OverallFourierCompleteness PaddingFactor
-ParticleBoxFractionMolecularWeight ParticleBoxFractionSolventMask ParticleDiameter ParticleFigureOfMerit ParticleSelectZScore
-PerFrameCumulativeWeight PerFrameRelativeWeight PhaseShift PixelSize PredictedClassScore ProteinCAR ProteinEntropy ProteinKurt
-ProteinMean ProteinSkew ProteinStddev ProteinSum PsiStep PsiStepOriginal RandomiseFrom ReferenceSigma2 ReferenceSpectralPower
-ReferenceTau2 RelativeResolution RelativeSignalIntensity Resolution ResolutionInversePixel ResolutionSquared RingKurt RingMean
-RingSkew RingStddev SamplingPerturbFactor SamplingPerturbInstance SamplingRate SamplingRateX SamplingRateY SamplingRateZ
+MagnificationSearchRange MagnificationSearchStep Matrix_1_1 Matrix_1_2 Matrix_1_3 Matrix_2_1 Matrix_2_2 Matrix_2_3 Matrix_3_1
+Matrix_3_2 Matrix_3_3 MaxValueProbDistribution MaximumValue MicrographBinning MicrographDoseRate MicrographIceThickness
+MicrographOriginalPixelSize MicrographPixelSize MicrographPreExposure MicrographShiftX MicrographShiftY MicrographTiltAngle
+MicrographTiltAxisDirection MicrographTiltAxisOutOfPlane MinimumValue MolecularWeight MotionModelCoeff MtfValue NormCorrection
+NormCorrectionAverage OffsetRange OffsetRangeOriginal OffsetRangeX OffsetRangeY OffsetRangeZ OffsetStep OffsetStepOriginal
+OrientationDistribution OriginX OriginXAngst OriginXPrior OriginXPriorAngst OriginY OriginYAngst OriginYPrior
+OriginYPriorAngst OriginZ OriginZAngst OriginZPrior OriginZPriorAngst OverallAccuracyRotations OverallAccuracyTranslations
+OverallAccuracyTranslationsAngst OverallFourierCompleteness PaddingFactor ParticleBoxFractionMolecularWeight
+ParticleBoxFractionSolventMask ParticleDiameter ParticleFigureOfMerit ParticleSelectZScore PerFrameCumulativeWeight
+PerFrameRelativeWeight PhaseShift PixelSize PredictedClassScore ProteinCAR ProteinEntropy ProteinKurt ProteinMean ProteinSkew
+ProteinStddev ProteinSum PsiStep PsiStepOriginal RandomiseFrom ReferenceSigma2 ReferenceSpectralPower ReferenceTau2
+RelativeResolution RelativeSignalIntensity Resolution ResolutionInversePixel ResolutionSquared RingKurt RingMean RingSkew
+RingStddev SamplingPerturbFactor SamplingPerturbInstance SamplingRate SamplingRateX SamplingRateY SamplingRateZ
 ScatteredSignal ScheduleFloatVariableResetValue ScheduleFloatVariableValue SchemeFloatVariableResetValue
 SchemeFloatVariableValue SgdClassInactivityThreshold SgdFinalIterationsFraction SgdFinalResolution
 SgdInitialIterationsFraction SgdInitialResolution SgdMinimumResolution SgdMuFactor SgdSigma2FudgeInitial SgdStepsize
@@ -145,6 +146,23 @@ def kind_of_label(label: str) -> LabelKind | None:
     return relion_labels().get(label)
 
 
+def label_of_any_case(label: str) -> str:
+    """RELION's label of this name in letters of any case, or nothing.
+
+    Examples
+    --------
+    >>> label_of_any_case("RLNdefocusu")
+    'rlnDefocusU'
+    """
+    return _folded().get(label.lower(), "")
+
+
+@cache
+def _folded() -> dict[str, str]:
+    """The labels by their names in lower case."""
+    return {name.lower(): name for name in relion_labels()}
+
+
 def nearest_label(label: str) -> str:
     """The name of RELION's that is most like this one, or nothing where none is.
 
@@ -153,9 +171,5 @@ def nearest_label(label: str) -> str:
     >>> nearest_label("rlnDefocusu"), nearest_label("rlnAngelRot")
     ('rlnDefocusU', 'rlnAngleRot')
     """
-    known = relion_labels()
-    folded = {name.lower(): name for name in known}
-    if label.lower() in folded:
-        return folded[label.lower()]
-    near = get_close_matches(label, known, n=1, cutoff=0.85)
-    return near[0] if near else ""
+    near = get_close_matches(label[:100], relion_labels(), n=1, cutoff=0.85)
+    return label_of_any_case(label) or (near[0] if near else "")

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from cryowalk.io.mrc import LARGEST_VALUE, MrcStackReader, read_array
 from cryowalk.io.mrc_header import MrcHeader, read_header
 from cryowalk.io.relion import read_particles
 from cryowalk.io.stacks import StackReader, find_stack
-from cryowalk.io.star import read_star
+from cryowalk.io.star import StarFile, read_star
 from cryowalk.io.star_kinds import NOT_WHOLE, star_kind
+from cryowalk.io.table_checks import odd_labels, odd_values
 from cryowalk.io.text_formats import STAR_FORMATS, text_format
 from cryowalk.io.zarr_stacks import ZarrStackReader
 
@@ -72,9 +73,6 @@ def _faults_of_kind(path: Path) -> list[Fault]:
     kind = kind_of(path)
     if kind == "mrc":
         return _mrc_faults(read_header(path))
-    if kind == "structure":
-        read_atoms(path)
-        return []
     if kind == "star":
         return _star_faults(path)
     if kind == "tiff":
@@ -83,11 +81,11 @@ def _faults_of_kind(path: Path) -> list[Fault]:
         return _stack_faults(path, kind)
     if kind == "cryosparc":
         return _record_faults(path)
-    if kind == "text":
-        text_format(path).read(path)
-        return []
-    if kind in ("mdoc", "tem", "pickle"):
-        {"mdoc": tell_mdoc, "tem": tell_tem, "pickle": tell_pickle}[kind](path)
+    readers: dict[str, Callable[[Path], object]] = {
+        "structure": read_atoms, "mdoc": tell_mdoc, "tem": tell_tem, "pickle": tell_pickle, "text": lambda file: text_format(file).read(file),
+    }  # fmt: skip
+    if kind in readers:
+        readers[kind](path)
         return []
     words = foreign_words(path)
     what = f"this is {words}" if words else "the file is of no kind known here"
@@ -202,8 +200,19 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _star_faults(path: Path) -> list[Fault]:
-    """Faults of a table; of particles also those of their images."""
+    """Faults of a table by RELION's names and types, and those that its reader finds."""
     star = read_star(path)
+    odd = [*odd_labels(star), *odd_values(star)]
+    try:
+        found = _table_faults(path, star)
+    except CryowalkError as error:
+        found = [Fault(path=path, what=str(error))]
+        odd = [each for each in odd if f"{each.label} is " not in str(error)]
+    return [*found, *(Fault(path=path, what=each.what, is_serious=each.is_serious) for each in odd)]
+
+
+def _table_faults(path: Path, star: StarFile) -> list[Fault]:
+    """Faults that the reader of a table finds; of particles also those of their images."""
     kind = star_kind(star)
     if kind in ("micrographs", "motion", "tilt series", "mtf", "coordinates"):
         tell_table(kind, path)
