@@ -153,6 +153,9 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(
         words=("osf", "upload"), summary="Send files and folders that an OSF project lacks.", module="osf_upload", panel=_FILES
     ),
+    Entry(
+        words=("chimerax",), summary="Write a ChimeraX script that shows maps, masks and models.", module="chimerax", panel=_MEASURE
+    ),
     Entry(words=("report",), summary="Draw the report of a finished job again.", module="report", panel=_MEASURE),
     Entry(words=("doctor",), summary="Check this machine: versions, threads, GPU, disk, RELION.", module="doctor", panel=_HELP),
     Entry(words=("course", "list"), summary="List the course's units.", module="course_list", panel=_HELP),

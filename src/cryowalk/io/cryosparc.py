@@ -44,6 +44,7 @@ from cryowalk.io.cryosparc_values import (
     image_names_of,
     names_of,
     pose_of,
+    relion_numbers,
     texts_of_paths,
 )
 from cryowalk.io.cryosparc_writer import write_cryosparc
@@ -52,6 +53,7 @@ from cryowalk.io.signed_images import signed
 from cryowalk.io.stacks import open_images
 from cryowalk.io.star import StarBlock
 
+COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
 CRYOSPARC_ENDINGS = {".cs", *GROUP_ENDINGS}
 __all__ = ["CRYOSPARC_ENDINGS", "particles_from_records", "read_components", "read_cryosparc", "write_cryosparc"]
 
@@ -114,9 +116,10 @@ def particles_from_records(
     coordinates = coordinates_of(records, path, y_axis=y_axis)
     image_names = image_names_of(records)
     defocus = defocus_of(records, path)
-    half = _half(alignment, path)
+    half, classes = _half(records, alignment, path), _classes(records, alignment, path)
     used = {"blob/path", "blob/idx", *optics_used, *(() if alignment is None else alignment.used)}
-    used |= set() if coordinates is None else {X_FRACTION, Y_FRACTION}
+    used |= set() if coordinates is None else {X_FRACTION, Y_FRACTION, *(RELION + label for label in COORDINATES)}
+    used |= {RELION + "rlnRandomSubset", RELION + "rlnClassNumber"} if alignment is None else set()
     used |= set() if defocus is None else {*DEFOCUS, "ctf/phase_shift_rad", "ctf/bfactor", "ctf/scale"}
     used |= {MICROGRAPH} | {field for field, label in EQUIVALENT.items() if RELION + label in names}
     fields = [name for name in names_of(records) if name not in used]
@@ -127,7 +130,7 @@ def particles_from_records(
         pose=None if alignment is None else pose_of(alignment),
         defocus=defocus,
         half=half,
-        class_number=None if alignment is None else counted_from_one(alignment.class_index),
+        class_number=classes,
         image_names=image_names,
         micrograph_names=texts_of_paths(records[MICROGRAPH]) if MICROGRAPH in names else (),
         coordinates=coordinates,
@@ -136,9 +139,20 @@ def particles_from_records(
     )
 
 
-def _half(alignment: Alignment | None, path: Path) -> Int[Tensor, " n"] | None:
+def _classes(records: NDArray[Any], alignment: Alignment | None, path: Path) -> Int[Tensor, " n"] | None:
+    """Classes from 1, where they are known."""
+    if alignment is not None:
+        return counted_from_one(alignment.class_index)
+    told = relion_numbers(records, "rlnClassNumber", path)
+    return None if told is None else torch.from_numpy(told.astype(np.int64))
+
+
+def _half(records: NDArray[Any], alignment: Alignment | None, path: Path) -> Int[Tensor, " n"] | None:
     """Half sets from 1, where they are known."""
-    if alignment is None or alignment.split is None:
+    if alignment is None:
+        told = relion_numbers(records, "rlnRandomSubset", path)
+        return None if told is None else torch.from_numpy(told.astype(np.int64))
+    if alignment.split is None:
         return None
     if not bool(((alignment.split == 0) | (alignment.split == 1)).all()):
         raise InputError("a half set is neither 0 nor 1", file=path, expected=f"{alignment.kind}/split of 0 and 1")

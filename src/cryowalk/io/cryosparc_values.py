@@ -19,6 +19,7 @@ from cryowalk.core.errors import InputError
 from cryowalk.data.optics import Defocus
 from cryowalk.data.pose import Pose
 from cryowalk.geometry.rotations import matrix_about_axis, matrix_from_rotation_vector
+from cryowalk.io.cryosparc_columns import RELION
 
 PicksAxis = Literal["up", "down"]
 X_FRACTION, Y_FRACTION, MICROGRAPH_SHAPE = "location/center_x_frac", "location/center_y_frac", "location/micrograph_shape"
@@ -209,12 +210,32 @@ def coordinates_of(records: NDArray[Any], path: Path | None, *, y_axis: PicksAxi
     x = fraction · width; y = (1 − fraction) · height where y counts "up" from the last row, fraction · height where it counts "down".
     """
     if not {X_FRACTION, Y_FRACTION, MICROGRAPH_SHAPE} <= set(names_of(records)):
-        return None
+        parts = [relion_numbers(records, f"rlnCoordinate{letter}", path) for letter in "XY"]
+        return None if parts[0] is None or parts[1] is None else torch.from_numpy(np.stack((parts[0], parts[1]), axis=-1))
     shape = finite(records, MICROGRAPH_SHAPE, path)
     if shape.ndim != 2 or shape.shape[1] != 2:
         raise InputError(f"{MICROGRAPH_SHAPE} has not 2 values a particle", file=path, fix="export the particles again")
     x, y = finite(records, X_FRACTION, path), finite(records, Y_FRACTION, path)
     return torch.from_numpy(np.stack((x * shape[:, 1], ((1 - y) if y_axis == "up" else y) * shape[:, 0]), axis=-1))
+
+
+def relion_numbers(records: NDArray[Any], label: str, path: Path | None) -> NDArray[np.float64] | None:
+    """The numbers of a column that only a STAR file has, where the records carry it.
+
+    Raises
+    ------
+    InputError
+        If a value is no finite number.
+    """
+    if RELION + label not in names_of(records):
+        return None
+    try:
+        values = records[RELION + label].astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"a value of {RELION}{label} is no number", file=path, cause=str(error)[:80]) from error
+    if not np.isfinite(values).all():
+        raise InputError(f"a value of {RELION}{label} is not finite", file=path)
+    return values  # type: ignore[no-any-return]
 
 
 def image_names_of(records: NDArray[Any]) -> tuple[str, ...]:

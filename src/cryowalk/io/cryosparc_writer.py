@@ -299,7 +299,8 @@ def _places(
     changed = _different(particles.coordinates, before, count)
     if not changed.any():
         return fields
-    shape = base[MICROGRAPH_SHAPE].astype(np.float64) if base is not None and before is not None else _shapes(names, shapes)
+    is_placed = base is not None and {MICROGRAPH_SHAPE, X_FRACTION, Y_FRACTION} <= set(names_of(base))
+    shape = base[MICROGRAPH_SHAPE].astype(np.float64) if base is not None and is_placed else _shapes(names, shapes)
     places = particles.coordinates.cpu().double().numpy()
     if shape is None:
         told = "no shapes of the micrographs are known: coordinates are kept as RELION's columns, which cryoSPARC does not read"
@@ -309,7 +310,7 @@ def _places(
         }
     x, y = places[:, 0] / shape[:, 1], places[:, 1] / shape[:, 0]
     anew = {X_FRACTION: x, Y_FRACTION: 1 - y if y_axis == "up" else y}
-    if base is not None and before is not None:
+    if base is not None and is_placed:
         return fields | {name: _kept(base, name, changed, column) for name, column in anew.items()}
     return fields | anew | {MICROGRAPH_SHAPE: shape.astype(np.uint32), "location/micrograph_uid": _identifiers(names)}
 
