@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from cryowalk.core.errors import UsageError, printable
 
 LONGEST = 10_000  # characters
-DEEPEST = 60  # brackets and signs within each other
+DEEPEST = 20  # brackets and signs within each other
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+(?:\.(?!\.)\d*)?|\.(?!\.)\d+)(?:[eE][+-]?\d+)?(?![\w]))"
     r"|(?P<text>\"[^\"]*\"|'[^']*')"
@@ -110,7 +110,8 @@ class _Reader:
         while self.text[place:].strip():
             match = _TOKEN.match(self.text, place)
             if match is None or match.lastgroup is None:
-                self._fail(place, "is not understood", "= and == compare, texts stand in quotes")
+                blanks = len(self.text[place:]) - len(self.text[place:].lstrip())
+                self._fail(place + blanks, "is not understood", "= and == compare, texts stand in quotes")
             kind = match.lastgroup
             word = match.group(kind)
             found.append(("word" if kind == "name" and word.lower() in _WORDS else kind, word, match.start(kind)))
@@ -293,8 +294,8 @@ class _Reader:
         while sign := self._took("*", "/"):
             other = self._numbers(self._signed(), place)
             value = self._numbers(value, place)
-            with np.errstate(all="ignore"):  # what divides by nothing is not finite, and meets no comparison with a number
-                value = value * other if sign == "*" else np.divide(value, other)
+            with np.errstate(all="ignore"):  # what is divided by nothing is no number, and meets no comparison
+                value = value * other if sign == "*" else np.where(np.equal(other, 0), np.nan, np.divide(value, other))
         return value
 
     def _deeper(self, place: int) -> None:
@@ -349,9 +350,9 @@ class _Reader:
 
     def _numbers(self, value: Any, place: int) -> Any:
         """The numbers of a column, or one number."""
-        if isinstance(value, _Column):
+        if isinstance(value, _Column) and self.columns.is_numeric(value.label):
             return self.columns.numbers(value.label)
-        if isinstance(value, str) or (isinstance(value, np.ndarray) and value.dtype == bool):
+        if isinstance(value, (str, _Column)) or (isinstance(value, np.ndarray) and value.dtype == bool):
             self._fail(place, "is no number")
         return value
 
