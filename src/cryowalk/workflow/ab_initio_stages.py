@@ -17,6 +17,7 @@ from cryowalk.io.star_numbers import integer_texts, number_texts
 from cryowalk.numerics.random import generator
 from cryowalk.refinement.ab_initio import AbInitio, ab_initio
 from cryowalk.refinement.ab_initio_settings import AbInitioSettings
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.stages import FLOAT_BYTES, refuse_subtomograms
 
@@ -61,6 +62,8 @@ def ab_initio_files(job: Job, particles: ParticleSet, settings: AbInitioSettings
     )
     for number, volume in enumerate(result.volumes, start=1):
         write_map(volume, job.path(map_name(number)))
+    shown = [job.path(map_name(number)) for number in range(1, len(result.volumes) + 1)]
+    write_view(View(maps=shown), job.path(VIEW_NAME))
     found = result.assignments
     columns = {
         "rlnLogLikeliContribution": number_texts(found.log_evidence.double()),

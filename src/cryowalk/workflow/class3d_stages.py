@@ -35,6 +35,7 @@ from cryowalk.refinement.class_state import ClassState
 from cryowalk.refinement.heterogeneous import VolumeClasses, finished, iterations, ratio_of
 from cryowalk.refinement.heterogeneous_settings import HeterogeneousSettings
 from cryowalk.refinement.settings import RefinementSettings
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.refine_stages import RefinementInputs, check_inputs, with_facts
 from cryowalk.workflow.stages import FLOAT_BYTES
@@ -97,6 +98,8 @@ def class3d_files(job: Job, inputs: Class3dInputs, settings: HeterogeneousSettin
         raise InputError("no iteration was made", expected="at least one iteration")
     for number, volume in enumerate(result.volumes, start=1):
         write_map(volume, job.path(map_name(number)))
+    shown = [job.path(map_name(number)) for number in range(1, len(result.volumes) + 1)]
+    write_view(View(maps=shown), job.path(VIEW_NAME))
     write_particles(told_particles(result), job.path(DATA_NAME))
     atomic_write_text(job.path(SCORES_NAME), json.dumps(scores_of(result), indent=1) + "\n")
     return result

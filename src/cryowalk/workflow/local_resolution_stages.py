@@ -13,6 +13,7 @@ from cryowalk.io.mrc import write_array
 from cryowalk.validation.local_filter import locally_filtered
 from cryowalk.validation.local_resolution import LocalResolution, local_resolution
 from cryowalk.validation.local_resolution_settings import LocalResolutionSettings
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import Job
 
 MAP_NAME, FILTERED_NAME, SCORES_NAME = "relion_locres.mrc", "relion_locres_filtered.mrc", "scores.json"
@@ -45,6 +46,7 @@ def local_resolution_files(
     shown = found.resolution.voxels if inside is None else torch.where(inside, found.resolution.voxels, 0.0)
     write_array(shown, job.path(MAP_NAME), voxel_size=average.voxel_size, origin=average.origin)
     write_map(filtered, job.path(FILTERED_NAME))
+    write_view(View(maps=[job.path(FILTERED_NAME)], local_resolution=job.path(MAP_NAME)), job.path(VIEW_NAME))
     scores = percentiles(found.resolution.voxels[molecule(filtered) if inside is None else inside])
     scores["window_angstrom"] = found.window
     atomic_write_text(job.path(SCORES_NAME), json.dumps(scores, indent=1) + "\n")

@@ -24,6 +24,7 @@ from cryowalk.validation.masks import AutomaticMask, automatic_mask, independent
 from cryowalk.validation.post_processing import PostProcessed, post_process, require_halves
 from cryowalk.validation.settings import MaskSettings, PostProcessingSettings
 from cryowalk.validation.thresholds import information_curve, resolution_against, shell_sizes, sigma_curve
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import Job
 
 MAP_NAME, MASKED_NAME, MASK_NAME = "postprocess.mrc", "postprocess_masked.mrc", "postprocess_automask.mrc"
@@ -194,6 +195,9 @@ def _write(job: Job, result: PostProcessed, halves: HalfMaps, inputs: PostProces
     write_map(result.volume, job.path(MAP_NAME))
     if result.mask is not None:
         write_map(result.masked, job.path(MASKED_NAME))
+    masks = [inputs.mask if isinstance(inputs.mask, Path) else job.path(MASK_NAME)] if result.mask is not None else []
+    shown = job.path(MAP_NAME if result.mask is None else MASKED_NAME)
+    write_view(View(maps=[shown], half_maps=[inputs.first, inputs.second], masks=masks), job.path(VIEW_NAME))
     write_postprocess(_table(job, result, inputs), job.path(TABLE_NAME))
     curve = result.curves.corrected
     frequency, correlation = curve.frequency.double().tolist(), curve.correlation.double().tolist()

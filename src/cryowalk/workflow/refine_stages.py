@@ -36,6 +36,7 @@ from cryowalk.refinement.planning import RefinementWork, planned
 from cryowalk.refinement.regularisation import LARGEST_FSC, LEAST_FSC
 from cryowalk.refinement.settings import RefinementSettings
 from cryowalk.refinement.state import IterationRecord, PoseFacts, RefinementState
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import Job
 from cryowalk.workflow.stages import FLOAT_BYTES, HALF_MAP_NAMES, MAP_NAME, is_constant, require_images
 
@@ -106,6 +107,8 @@ def refine_files(job: Job, inputs: RefinementInputs, settings: RefinementSetting
 def _write_end(job: Job, work: RefinementWork, result: Refinement) -> None:
     for name, volume in zip((*HALF_MAP_NAMES, MAP_NAME), (result.halves.first, result.halves.second, result.full), strict=True):
         write_map(volume, job.path(name))
+    halves = [job.path(name) for name in HALF_MAP_NAMES]
+    write_view(View(maps=[job.path(MAP_NAME)], half_maps=halves), job.path(VIEW_NAME))
     write_particles(with_facts(result.particles, result.facts), job.path(DATA_NAME))
     scores = scores_of(work, result)
     atomic_write_text(job.path(SCORES_NAME), json.dumps(scores, indent=1) + "\n")

@@ -25,6 +25,7 @@ from cryowalk.microscope.simulate.particles import simulate_particles
 from cryowalk.numerics.random import generator
 from cryowalk.reconstruction.direct_inversion import Reconstruction, reconstruct_with_full_map
 from cryowalk.reconstruction.settings import ReconstructionSettings
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import Job
 
 FLOAT_BYTES = 4
@@ -197,6 +198,8 @@ def reconstruct_files(job: Job, particles: ParticleSet, settings: Reconstruction
         maps |= dict(zip(FILTERED_HALF_MAP_NAMES, (result.regularised.first, result.regularised.second), strict=True))
     for name, volume in maps.items():
         write_map(volume, job.path(name))
+    others = [job.path(name) for name in maps if name != MAP_NAME]
+    write_view(View(maps=[job.path(MAP_NAME)], half_maps=others), job.path(VIEW_NAME))
     return result
 
 

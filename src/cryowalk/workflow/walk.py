@@ -29,6 +29,7 @@ from cryowalk.reconstruction.settings import ReconstructionSettings
 from cryowalk.validation.masks import spherical_mask
 from cryowalk.validation.scores import score
 from cryowalk.validation.shell_correlation import ShellCorrelation, compare_maps, fourier_shell_correlation
+from cryowalk.workflow.chimerax_views import VIEW_NAME, View, write_view
 from cryowalk.workflow.job import AlreadyDone, Execution, Job, open_job
 from cryowalk.workflow.settings import WalkSettings
 from cryowalk.workflow.stages import (
@@ -104,6 +105,8 @@ def walk(job: Job, inputs: WalkInputs, settings: WalkSettings, *, seed: int, exe
     for label, result in walked.results.items():
         _write_curves(result, job.path(f"fsc_{label.replace(' ', '_')}.star"))
     atomic_write_text(job.path(SCORES_NAME), json.dumps(_finite(walked.scores), indent=1) + "\n")
+    maps, masks = ([*sorted(job.directory.rglob(name))] for name in (MAP_NAME, "mask.mrc"))
+    write_view(View(maps=[*maps, *sorted(job.directory.rglob("truth_map.mrc"))], masks=masks), job.path(VIEW_NAME))
     return walked
 
 
