@@ -116,13 +116,19 @@ class Job:
 
 
 def outputs_in(directory: Path) -> list[str]:
-    """The names of the files that a job has written into its directory so far, without its own bookkeeping and RELION's."""
+    """The names of the files that a job has written into its directory so far, without its own bookkeeping, RELION's, and symbolic links to data."""
     found = []
     for path in sorted(directory.rglob("*")):
         within = path.relative_to(directory)
         is_bookkeeping = CHECKPOINTS in within.parts or path.name in BOOKKEEPING  # also that of stages in sub-directories
         is_unfinished = path.name.startswith(".") or path.name.endswith(".partial")
-        if path.is_file() and not is_bookkeeping and not is_unfinished and not external.is_relion_file(within.as_posix()):
+        if (
+            path.is_file()
+            and not path.is_symlink()
+            and not is_bookkeeping
+            and not is_unfinished
+            and not external.is_relion_file(within.as_posix())
+        ):
             found.append(within.as_posix())
     return found
 

@@ -1,6 +1,7 @@
 """Motion correction of many movies, with files at both ends: aligned sums, each movie's motion, and RELION's table of micrographs."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, printable
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.data.optics import Optics
 from cryowalk.io.atomic import atomic_write_text
@@ -41,6 +42,7 @@ _ACCUMULATED = {
 }
 _ENDINGS = {"unweighted": "_noDW", "odd": "_ODD", "even": "_EVN"}  # as RELION names them
 _COLUMNS = {"unweighted": "rlnMicrographNameNoDW", "odd": "rlnMicrographNameOdd", "even": "rlnMicrographNameEven"}
+_GAIN, _DOSE = "rlnMicrographGainName", "rlnMicrographDoseRate"  # as import writes them
 _MOST_RAW_FRAMES = 200  # of an EER movie that may be aligned one by one
 Sum = Literal["unweighted", "odd", "even"]
 
@@ -82,7 +84,31 @@ def movie_inputs(files: Sequence[Path], optics: Optics | None) -> MovieInputs:
             movie_names=tuple(path.as_posix() for path in files),
         )
         paths = tuple(files)
-    return MovieInputs(movies=movies, paths=paths)
+    return MovieInputs(movies=movies, paths=paths, gain=_gain_of(movies, files[0]))
+
+
+def _gain_of(movies: MicrographSet, star: Path) -> Path | None:
+    """The gain reference that the table names for all movies, or None where it names none.
+
+    Raises
+    ------
+    InputError
+        If it names several, or one that is not there.
+    """
+    names = set(movies.extra.get(_GAIN, ()))
+    if not names:
+        return None
+    if len(names) > 1:
+        raise InputError(
+            f"the movies have {len(names)} gain references", file=star, fix="correct the sessions one after the other"
+        )
+    name = names.pop()
+    found = find_stack(name, star)
+    if found is None:
+        raise InputError(
+            "there is no such gain reference", file=name, expected=f"the file that {star} names in {_GAIN}", fix="give --gainref"
+        )
+    return found
 
 
 def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSettings) -> tuple[MicrographSet, tuple[Failure, ...]]:
@@ -94,6 +120,7 @@ def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSetti
     names = inputs.movies.movie_names
     short = stems(names)
     facts = [job.path(f"{MICROGRAPHS}/{stem}.json") for stem in short]
+    settings = _with_dose(inputs.movies, settings)
     dose_for_weighting(settings)
 
     def work(index: int) -> None:
@@ -140,6 +167,30 @@ def _own_settings(movies: MicrographSet, index: int, settings: AlignmentSettings
     if movies.dose_before is None or settings.dose_before:
         return settings
     return replace(settings, dose_before=float(movies.dose_before[index]))
+
+
+def _with_dose(movies: MicrographSet, settings: AlignmentSettings) -> AlignmentSettings:
+    """The settings with the dose of a frame that the table gives the movies, unless one was stated.
+
+    Raises
+    ------
+    InputError
+        If the table gives several, or no number.
+    """
+    texts = sorted(set(movies.extra.get(_DOSE, ())))
+    if settings.dose_per_frame is not None or not texts:
+        return settings
+    try:
+        dose = float(texts[0])
+    except ValueError:
+        dose = 0.0
+    if len(texts) > 1 or not 0 < dose < math.inf:
+        raise InputError(
+            f"{_DOSE} is {', '.join(f'“{printable(text)}”' for text in texts[:3])}",
+            expected="one dose for all movies, e⁻/Å² a frame",
+            fix="state --dose-per-frame, or correct sessions of different doses one after the other",
+        )
+    return replace(settings, dose_per_frame=dose)
 
 
 def _frames(path: Path, inputs: MovieInputs) -> CorrectedFrames:

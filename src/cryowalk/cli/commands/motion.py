@@ -38,9 +38,10 @@ def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> No
     optics = optics_given(files)
     sums: list[Sum] = ["unweighted"] if files.unweighted == "yes" else []
     sums += ["odd", "even"] if files.halves == "yes" else []
+    found_movies = movie_inputs(files.movies, optics)
     inputs = replace(
-        movie_inputs(files.movies, optics),
-        gain=files.gain,
+        found_movies,
+        gain=files.gain or found_movies.gain,
         raw_frames_per_frame=files.eer_grouping,
         sums=tuple(sums),
         device=context.torch_device,
