@@ -157,8 +157,8 @@ def test_hostile_xml_is_refused(tmp_path) -> None:
         (BOMB, SafetyRefusal, "entities"),
         ("<fsc><coordinate>", InputError, "damaged"),
         ("<map/>", InputError, "holds <map>"),
-        ("<fsc><coordinate><x>a</x><y>1</y></coordinate></fsc>", InputError, "no number"),
-        ("<fsc><coordinate><x>1</x><y>nan</y></coordinate></fsc>", InputError, "not finite"),
+        ("<fsc><coordinate><x>a</x><y>1</y></coordinate></fsc>", InputError, "is “a”"),
+        ("<fsc><coordinate><x>1</x><y>nan</y></coordinate></fsc>", InputError, "is “nan”"),
         ("<fsc/>", InputError, "no points"),
     ):
         path.write_text(text)

@@ -48,7 +48,7 @@ from cryowalk.io.star import StarFile, read_star, write_star
 from cryowalk.io.star_kinds import star_kind
 from cryowalk.io.tem_simulator import read_tem_simulator, write_tem_simulator
 from cryowalk.io.tem_simulator_settings import TemInput
-from cryowalk.io.text_formats import STAR_FORMATS, TEXT_WRITERS, text_format
+from cryowalk.io.text_formats import STAR_FORMATS, TEXT_WRITERS, TextThing, text_format
 from cryowalk.io.tiff import TiffMovieReader
 from cryowalk.io.tilt_series_files import read_tilt_series, write_tilt_series
 from cryowalk.io.tomograms import Tomogram, write_tomograms
@@ -71,6 +71,7 @@ Readable = (
     | EerMovieReader
     | Mdoc
     | TemInput
+    | TextThing
     | StarFile
     | Latents
     | Tensor

@@ -2,18 +2,30 @@
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
-from cryowalk.core.errors import InputError, SafetyRefusal
+from cryowalk.core.errors import InputError
 from cryowalk.io.atomic import atomic_write_text
-from cryowalk.io.opening import open_content, read_up_to
+from cryowalk.io.safe_xml import read_xml
+from cryowalk.io.text_rows import real
 
 X_AXIS, Y_AXIS = "Resolution (A-1)", "Correlation Coefficient"
 LARGEST = 2**24  # bytes of a file that is read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FscCurve:
+    """A curve as it is deposited: frequencies in 1/Å, correlations, and its title."""
+
+    frequency: tuple[float, ...]
+    correlation: tuple[float, ...]
+    title: str = ""
+
+    def __len__(self) -> int:
+        return len(self.frequency)
 
 
 def write_fsc_xml(frequency: Sequence[float], correlation: Sequence[float], path: str | Path, *, title: str) -> None:
@@ -48,24 +60,36 @@ def read_fsc_xml(path: str | Path) -> tuple[tuple[float, ...], tuple[float, ...]
     SafetyRefusal
         If it defines entities, which can swell without bound or read other files.
     """
+    curve = read_fsc_curve(path)
+    return curve.frequency, curve.correlation
+
+
+def read_fsc_curve(path: str | Path) -> FscCurve:
+    """The curve of a file as the EMDB takes it, with its title.
+
+    Raises
+    ------
+    InputError
+        If the file is no such curve.
+    SafetyRefusal
+        If it defines entities, which can swell without bound or read other files.
+    """
     path = Path(path)
-    with open_content(path) as stream:
-        content = read_up_to(stream, LARGEST + 1, path=path)
-    if len(content) > LARGEST:
-        raise InputError(f"the file has more than {LARGEST // 2**20} MiB", file=path, expected="a curve of some hundred points")
-    text = content.decode("utf-8-sig", "replace")
-    if re.search(r"<!\s*(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
-        raise SafetyRefusal("the XML defines a document type or entities, which no curve needs", file=path)
-    try:
-        root = ET.fromstring(text)
-    except ET.ParseError as error:
-        raise InputError(f"the XML is damaged: {error}", file=path) from None
+    root, _ = read_xml(path, limit=LARGEST)
     if root.tag != "fsc":
         raise InputError(f"the XML holds <{root.tag}>", file=path, expected="a curve in <fsc> as the EMDB takes it")
-    try:
-        points = [(float(one.findtext("x", "")), float(one.findtext("y", ""))) for one in root.iter("coordinate")]
-    except ValueError as error:
-        raise InputError(f"a coordinate of the curve is no number: {error}", file=path) from None
-    if not points or not all(math.isfinite(value) for point in points for value in point):
-        raise InputError("the curve has no points, or some that are not finite", file=path)
-    return tuple(x for x, _ in points), tuple(y for _, y in points)
+    points = []
+    for one in root.children:
+        if one.tag == "coordinate":
+            texts = [child.text.strip() if (child := one.find(tag)) else "" for tag in "xy"]
+            points.append(tuple(real(text, what="a coordinate of the curve", path=path, line=one.line) for text in texts))
+    if not points:
+        raise InputError("the curve has no points", file=path)
+    return FscCurve(
+        frequency=tuple(x for x, _ in points), correlation=tuple(y for _, y in points), title=root.attributes.get("title", "")
+    )
+
+
+def write_fsc_curve(curve: FscCurve, path: str | Path) -> None:
+    """Write a curve with its title; see `write_fsc_xml`."""
+    write_fsc_xml(curve.frequency, curve.correlation, path, title=curve.title)

@@ -21,6 +21,7 @@ NAMES = {"rlnMicrographName": "names", "rlnMicrographMovieName": "movie_names", 
 DOSE_BEFORE = "rlnMicrographPreExposure"
 ORIGINAL, SUMMED = "rlnMicrographOriginalPixelSize", "rlnMicrographPixelSize"
 TABLES = ("micrographs", "movies")
+OLD_TABLE = "images"  # as RELION 1.3 named tables of any kind
 
 
 def holds_micrographs(star: StarFile) -> bool:
@@ -31,7 +32,7 @@ def holds_micrographs(star: StarFile) -> bool:
 def _is_table(block: StarBlock) -> bool:
     named = {"rlnMicrographName", "rlnMicrographMovieName"} & set(block.columns)
     is_of_particles = {"rlnImageName", "rlnCoordinateX"} & set(block.columns)
-    return bool(named) and not is_of_particles and block.name in ("", *TABLES)
+    return bool(named) and not is_of_particles and block.name in ("", *TABLES, OLD_TABLE)
 
 
 def read_micrographs(path: str | Path, *, pixel_size: float | None = None) -> MicrographSet:

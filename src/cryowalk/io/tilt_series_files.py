@@ -7,7 +7,7 @@ rlnTomoYShiftAngst): our pose. Its tilt-axis angle is IMOD's, degrees from +y co
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ NOMINAL, AXIS, EARLIER, OWN = (
 )
 ORDER = "cryowalkAcquisitionOrder"
 NAMES = {"rlnMicrographName": "image_names", "rlnMicrographMovieName": "movie_names"}
+MOVIE_FILE = "rlnTomoTiltMovieFile"  # what RELION 4 called rlnMicrographMovieName at first
 VERSION = "# version 50001"
 _OPTICS = (
     "rlnVoltage",
@@ -70,13 +71,33 @@ def read_tilt_series(path: str | Path) -> tuple[TiltSeries, ...]:
         raise InputError(
             f"this is no table of tilt series: it holds {names}", file=path, expected="data_global with rlnTomoTiltSeriesStarFile"
         )
-    table = star["global"]
+    table = _with_optics(star["global"], star)
     if not len(table):
         raise InputError("the table holds no tilt series", file=path, cause="an earlier selection removed them all")
     if "rlnTomoName" not in table.columns:
         raise InputError("data_global has no column rlnTomoName", file=path)
     optics = _optics(table, path)
     return tuple(_series(table, row, optics[row], path) for row in range(len(table)))
+
+
+def _with_optics(table: StarBlock, star: StarFile) -> StarBlock:
+    """The table with the columns of data_optics, row by row, where the file has optics groups (RELION 4 before it kept them in the one table)."""
+    number = "rlnOpticsGroup"
+    if "optics" not in star or number not in table.columns or number not in star["optics"].columns:
+        return table
+    groups = star["optics"]
+    place = {text: row for row, text in enumerate(groups.columns[number])}
+    lost = next((row for row, text in enumerate(table.columns[number]) if text not in place), None)
+    if lost is not None:
+        raise InputError(
+            f"{number} is {printable(table.columns[number][lost])}, and data_optics has no such group",
+            file=star.path,
+            row=table.line_of(lost),
+        )
+    rows = [place[text] for text in table.columns[number]]
+    more = {label: tuple(column[row] for row in rows) for label, column in groups.columns.items() if label not in table.columns}
+    own = {label: tuple(column) for label, column in table.columns.items() if label != number}
+    return replace(table, columns={**own, **more})
 
 
 def _optics(table: StarBlock, path: Path) -> list[Optics]:
@@ -116,7 +137,7 @@ def _optics(table: StarBlock, path: Path) -> list[Optics]:
 def _series(table: StarBlock, row: int, optics: Optics, path: Path) -> TiltSeries:
     """One series, from its own file."""
     name, written = table.columns["rlnTomoName"][row], table.columns["rlnTomoTiltSeriesStarFile"][row]
-    file = find_stack(written, path)
+    file = find_stack(written, path) or find_stack(f"tilt_series/{PurePosixPath(written).name}", path)
     if file is None:
         raise InputError(
             f"the table of tilt series “{printable(name)}” is not there: {printable(written)}",
@@ -145,6 +166,10 @@ def _images(block: StarBlock, file: Path, *, name: str, optics: Optics, settings
         return torch.from_numpy(np.array(numbers(block, label, path=file, low=0.0, high=1e5))) if label in block.columns else None
 
     defocus = table_defocus(block, file, used)
+    names = {part: tuple(block.columns.get(label, ())) for label, part in NAMES.items()}
+    if not names["movie_names"] and MOVIE_FILE in block.columns:
+        names["movie_names"] = tuple(block.columns[MOVIE_FILE])
+        used.add(MOVIE_FILE)
     return TiltSeries(
         name=name,
         optics=optics,
@@ -155,7 +180,7 @@ def _images(block: StarBlock, file: Path, *, name: str, optics: Optics, settings
         dose=tensor(OWN),
         order=torch.from_numpy(integers(block, ORDER, path=file, low=0)) if ORDER in block.columns else _order(tensor(EARLIER)),
         tilt_axis=None if axis is None else axis_azimuth(float(axis[0])),
-        **{part: block.columns.get(label, ()) for label, part in NAMES.items()},  # type: ignore[arg-type]
+        **names,  # type: ignore[arg-type]
         extra={label: column for label, column in block.columns.items() if label not in used},
         settings=settings,
         column_order=tuple(block.columns),
