@@ -42,14 +42,23 @@ def convert_particles(files: "ConvertFiles", kind: str, context: Context) -> str
         particles = _selected(particles, files.ind)
     shapes = _shapes_of(particles, files.input) if files.output.suffix.lower() == ".cs" else {}
     written = _write(files, particles, y_axis=y_axis, shapes=shapes)
-    if particles.coordinates is not None and (kind == "cryosparc" or shapes):
+    if particles.coordinates is not None and (_has_fractions(particles) or shapes):
         context.say(f"picks: {RULES[y_axis]}; look at them with --picks-thumbnail FILE.png")
     for line in _told(files, particles, kind):
         context.say(line)
     if files.picks_thumbnail is not None:
-        context.say(_thumbnail(files, particles, kind, y_axis))
+        context.say(_thumbnail(files, particles, y_axis))
     of = f" of {total}" if len(particles) != total else ""
     return f"{len(particles)}{of} particles in {len(particles.optics)} optics groups ({written})"
+
+
+def _has_fractions(particles: "ParticleSet") -> bool:
+    """Whether the places came from fractions of the micrographs' sides."""
+    from cryowalk.io.cryosparc_columns import CryosparcColumns
+    from cryowalk.io.cryosparc_values import X_FRACTION, names_of
+
+    extra = particles.extra
+    return isinstance(extra, CryosparcColumns) and X_FRACTION in names_of(extra.records)
 
 
 def _check_options(files: "ConvertFiles", kind: str, suffix: str) -> None:
@@ -216,7 +225,7 @@ def _told(files: "ConvertFiles", particles: "ParticleSet", kind: str) -> Iterabl
             yield "the stacks end in .mrc; RELION takes only .mrcs for stacks: link them under such names"
 
 
-def _thumbnail(files: "ConvertFiles", particles: "ParticleSet", kind: str, y_axis: PicksAxis) -> str:
+def _thumbnail(files: "ConvertFiles", particles: "ParticleSet", y_axis: PicksAxis) -> str:
     """Draw the picks of the first micrograph that is found under both rules; where the picture went."""
     from cryowalk.data import Coordinates
     from cryowalk.io import atomic_write_bytes
@@ -241,7 +250,7 @@ def _thumbnail(files: "ConvertFiles", particles: "ParticleSet", kind: str, y_axi
     turned = torch.stack((places[:, 0], image.pixels.shape[0] - places[:, 1]), dim=-1)
     other: Literal["--flip-y", "--no-flip-y"] = "--no-flip-y" if y_axis == "up" else "--flip-y"
     used = "--flip-y" if y_axis == "up" else "--no-flip-y"
-    is_ruled = kind == "cryosparc"
+    is_ruled = _has_fractions(particles)
     panels = {f"{used} (used)" if is_ruled else "as written": places, other if is_ruled else "y turned over": turned}
     box = particles.optics[0].extra.get("rlnImageSize", "")
     diameter = DIAMETER * int(box) * particles.optics[0].pixel_size if box.isdigit() else USUAL_DIAMETER

@@ -95,14 +95,11 @@ def read_group_records(path: str | Path) -> NDArray[Any]:
     if group.kind not in ("", "particle"):
         raise InputError(f"the group holds {printable(group.kind)}s, not particles", file=path, fix="name the group of particles")
     opened = {file: read_records(file) for file in dict.fromkeys(group.files.values())}
-    for slot, file in group.files.items():
-        told = group.counts.get(slot)
-        if told is not None and told != len(opened[file]):
-            warnings.warn(
-                f"{printable(path)}: {printable(slot)} has {told} items by the group, {printable(file.name)} holds {len(opened[file])}",
-                CryowalkWarning,
-                stacklevel=3,
-            )
+    wrong = [slot for slot, file in group.files.items() if group.counts.get(slot, len(opened[file])) != len(opened[file])]
+    if wrong:
+        count, file = group.counts[wrong[0]], group.files[wrong[0]]
+        told = f"{printable(path)}: {printable(wrong[0])} has {count} items by the group, {printable(file.name)} holds {len(opened[file])}"
+        warnings.warn(told, CryowalkWarning, stacklevel=3)
     primary_file = group.files.get("blob", next(iter(group.files.values())))
     others = []
     for file, records in opened.items():

@@ -38,12 +38,14 @@ from cryowalk.io.cryosparc_values import (
     pose_of,
     texts_of_paths,
 )
+from cryowalk.io.mrc import MrcStackReader
 from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.signed_images import are_anew, with_true_signs
 from cryowalk.io.stacks import image_names, split_names
 from cryowalk.io.star import StarBlock
 
 Fields = dict[str, NDArray[Any]]
+MICROGRAPH_UID = "location/micrograph_uid"
 BATCH = 256  # images held in memory while a stack is written
 WIDE = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.uint32)}  # as cryoSPARC stores them
 _ALIGNED = {  # what an alignment holds beside pose, shift, pixel size, half set and class
@@ -88,7 +90,7 @@ def _with_written_images(particles: ParticleSet, path: Path) -> ParticleSet:
     with MrcStackWriter(stack, image_shape=images.image_shape, pixel_size=particles.optics[0].pixel_size) as writer:
         for start in range(0, images.count, BATCH):
             writer.write(images.read(range(start, min(start + BATCH, images.count))))
-    return replace(particles, image_names=image_names(stack, images.count, star=path))
+    return replace(particles, images=MrcStackReader(stack), image_names=image_names(stack, images.count, star=path))
 
 
 def records_from_particles(
@@ -109,8 +111,13 @@ def records_from_particles(
         fields |= part(particles, base)
     if are_anew(particles.images) and base is not None and SIGN in names_of(base) and bool((base[SIGN] < 0).any()):
         fields[SIGN] = np.ones(len(particles), np.float32)
-    fields |= _places(particles, base, y_axis, micrograph_shapes or {})
-    if "alignments3D/pose" in fields:
+    shape = fields.get(MICROGRAPH_SHAPE)
+    shape = _shapes(particles.micrograph_names, micrograph_shapes or {}) if shape is None else shape.astype(np.float64)
+    placed = _places(particles, base, y_axis, shape)
+    fields |= {
+        name: column for name, column in placed.items() if name not in (MICROGRAPH_SHAPE, MICROGRAPH_UID) or name not in fields
+    }
+    if "alignments3D/pose" in fields and (base is None or "alignments3D/pose" not in names_of(base)):
         there = {*fields, *(() if base is None else names_of(base))}
         defaults = {f"alignments3D/{part}": np.full(len(particles), value, np.float32) for part, value in _ALIGNED.items()}
         fields |= {name: column for name, column in defaults.items() if name not in there}
@@ -284,9 +291,7 @@ def _from_zero(whole: torch.Tensor, part: str) -> NDArray[np.uint32]:
     return (counted - 1).astype(np.uint32)
 
 
-def _places(
-    particles: ParticleSet, base: NDArray[Any] | None, y_axis: PicksAxis, shapes: Mapping[str, tuple[int, int]]
-) -> Fields:
+def _places(particles: ParticleSet, base: NDArray[Any] | None, y_axis: PicksAxis, shape: NDArray[np.float64] | None) -> Fields:
     """Micrographs and places in them, where they changed."""
     fields: Fields = {}
     names, count = particles.micrograph_names, len(particles)
@@ -300,7 +305,7 @@ def _places(
     if not changed.any():
         return fields
     is_placed = base is not None and {MICROGRAPH_SHAPE, X_FRACTION, Y_FRACTION} <= set(names_of(base))
-    shape = base[MICROGRAPH_SHAPE].astype(np.float64) if base is not None and is_placed else _shapes(names, shapes)
+    shape = base[MICROGRAPH_SHAPE].astype(np.float64) if base is not None and is_placed else shape
     places = particles.coordinates.cpu().double().numpy()
     if shape is None:
         told = "no shapes of the micrographs are known: coordinates are kept as RELION's columns, which cryoSPARC does not read"
@@ -312,7 +317,7 @@ def _places(
     anew = {X_FRACTION: x, Y_FRACTION: 1 - y if y_axis == "up" else y}
     if base is not None and is_placed:
         return fields | {name: _kept(base, name, changed, column) for name, column in anew.items()}
-    return fields | anew | {MICROGRAPH_SHAPE: shape.astype(np.uint32), "location/micrograph_uid": _identifiers(names)}
+    return fields | anew | {MICROGRAPH_SHAPE: shape.astype(np.uint32), MICROGRAPH_UID: _identifiers(names)}
 
 
 def _shapes(names: tuple[str, ...], shapes: Mapping[str, tuple[int, int]]) -> NDArray[np.float64] | None:

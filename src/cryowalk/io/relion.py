@@ -28,6 +28,7 @@ from cryowalk.io.hdf5_guard import is_hdf5
 from cryowalk.io.hdf5_names import with_own_names
 from cryowalk.io.hdf5_tables import read_hdf5_tables
 from cryowalk.io.kinds import is_zarr
+from cryowalk.io.mrc import MrcStackReader
 from cryowalk.io.mrc_writer import MrcStackWriter
 from cryowalk.io.relion_optics import (
     REPEATED,
@@ -306,6 +307,7 @@ def write_particles(particles: ParticleSet, path: str | Path) -> None:
     names = particles.image_names
     if not names and particles.images is not None:
         names = _write_images(particles.images, particles, path)
+        particles = replace(particles, images=MrcStackReader(path.with_suffix(".mrcs")))  # protein is bright in it
     elif names:
         names = _names_seen_from(path, names, particles.images)
     write_star(particle_blocks(particles, names), path)
