@@ -208,7 +208,9 @@ def project(folder: Path, *, count: int = 12, box: int = 24) -> Path:
     """A STAR file of particles (noise) with poses, CTF and half sets, which commands can work on, beside its stack."""
     from cryowalk.io import write_particles
 
-    write_particles(replace(particle_set(count, box, groups=1), extra={}, column_order=()), folder / "particles.star")
+    write_particles(
+        replace(particle_set(count, box, groups=1), extra={}, column_order=(), coordinates=None), folder / "particles.star"
+    )
     return folder / "particles.star"
 
 

@@ -14,7 +14,13 @@ COUNT = 98
 FAMILIES = (hostile_images, hostile_tables, hostile_content, hostile_structures)
 
 
-@pytest.mark.parametrize("number", sorted(ROWS), ids=lambda number: f"row-{number:02d}")
+SLOW = {97}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, id=f"row-{n:02d}", marks=[pytest.mark.slow] if n in SLOW else []) for n in sorted(ROWS)],
+)
 def test_hostile_input(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     ROWS[number].check(Bench(tmp_path, capsys))
