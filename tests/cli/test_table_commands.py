@@ -387,8 +387,8 @@ def test_relion_merges_splits_and_selects_alike(folder):
     if program is None:
         pytest.skip("RELION is not installed (on Debian: apt-get install relion)")
 
-    def relion(*words):
-        subprocess.run([program, *map(str, words)], check=True, capture_output=True)
+    def relion(*words, check=True):
+        subprocess.run([program, *map(str, words)], check=check, capture_output=True)
 
     # RELION 3.1.3 keeps no quotes about texts, and numbers optics groups by their place
     plain = {label: column for label, column in particles().items() if label != "rlnUnknownText"}
@@ -417,10 +417,12 @@ def test_relion_merges_splits_and_selects_alike(folder):
     assert run("select", "--i", "a.star", "--where", "rlnDefocusU in (11000..13000)", "--o", "s.star") == 0
     relion("--i", "a.star", "--o", "rs.star", "--select", "rlnDefocusU", "--minval", 11000, "--maxval", 13000)
     same("s.star", "rs.star")
-    assert run("split", "--i", "a.star", "--parts", 3, "--o", "p.star") == 0
-    relion("--i", "a.star", "--o", "rp.star", "--split", "--nr_split", 3)
-    for part in (1, 2, 3):
-        same(f"p_split{part}.star", f"rp_split{part}.star")
+    for parts in (3, 4):  # where rows do not go up evenly, RELION makes the last part short, we make parts that differ by one
+        assert run("split", "--i", "a.star", "--parts", parts, "--o", f"p{parts}.star") == 0
+        # RELION 3.1.3 writes the parts, and then fails to write its list of outputs
+        relion("--i", "a.star", "--o", f"rp{parts}.star", "--split", "--nr_split", parts, check=False)
+        for part in range(1, parts + 1):
+            same(f"p{parts}_split{part}.star", f"rp{parts}_split{part}.star")
     relion("--i", "m.star", "--o", "again.star", "--select", "rlnClassNumber", "--minval", 1, "--maxval", 9)
     assert len(read_star("again.star")["particles"]) == 2 * ROWS
 
