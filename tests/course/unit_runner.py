@@ -1,6 +1,6 @@
 """Run one unit as the instructor build, in a process of its own: `python unit_runner.py UNIT.py SEED…` writes what happened as JSON.
 
-On the way every student cell is tried too (it must raise NotImplementedError), every widget is moved to its extremes, and sockets are refused.
+On the way every student cell is tried too (it must raise NotImplementedError), every widget is moved to its extremes, and sockets to other machines are refused.
 """
 
 import json
@@ -15,14 +15,23 @@ class Refused(Exception):
     pass
 
 
-def refuse(*args, **kwargs):
-    raise Refused("the unit opened a network connection")
+def only_here(function, position):
+    """The function, refused for every host but this machine's own loopback address."""
+
+    def guarded(*args, **kwargs):
+        address = args[position]
+        host = address[0] if isinstance(address, tuple) else address
+        if host != "127.0.0.1":
+            raise Refused("the unit opened a network connection")
+        return function(*args, **kwargs)
+
+    return guarded
 
 
-socket.socket.connect = refuse
-socket.socket.connect_ex = refuse
-socket.create_connection = refuse
-socket.getaddrinfo = refuse
+socket.socket.connect = only_here(socket.socket.connect, 1)
+socket.socket.connect_ex = only_here(socket.socket.connect_ex, 1)
+socket.create_connection = only_here(socket.create_connection, 0)
+socket.getaddrinfo = only_here(socket.getaddrinfo, 0)
 
 
 def main(source: Path, seeds: list[str]) -> dict:

@@ -106,13 +106,21 @@ class FakeArchive:
         """Bytes of files that were sent so far."""
         return sum(asked.sent for asked in self.requests)
 
-    def __enter__(self) -> "FakeArchive":
+    def start(self) -> "FakeArchive":
+        """The archive, which serves from now on; a `with` block does it, too."""
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def stop(self) -> None:
+        """Serve no longer."""
         self.server.shutdown()
         self.server.server_close()
+
+    def __enter__(self) -> "FakeArchive":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -208,9 +216,9 @@ class Answer(BaseHTTPRequestHandler):
 
     def body(self, content: bytes) -> None:
         """Bytes of a file."""
+        self.asked.sent += len(content)  # before: whoever has read it all may look at once
         try:
             self.wfile.write(content)
-            self.asked.sent += len(content)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
