@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FORMAT = "cryowalk particles"
 PARTICLES, OPTICS, OTHERS, WRITTEN, IMAGES = "particles", "optics", "tables", "written_as", "images"
 IMAGE_NAMES = (IMAGES, PARTICLES, "data", "stack")  # where other programs put a stack at the root of a file
+TEXTS_AT_ONCE = 2**26  # bytes; each of some texts may be as long as the file
+LARGEST_TEXTS = 2**30  # bytes of one column of texts of any length
 PACKED_FROM = 2**16  # bytes; a smaller column is stored plain
 _SAFE = "".join(chr(code) for code in range(33, 127) if chr(code) not in "%/")
 FORMS = {"integer", "fixed", "shortest", "as written", "text"}
@@ -248,14 +250,21 @@ def _is_simple(kind: "np.dtype[Any]") -> bool:
 
 def _read_texts(dataset: "h5py.Dataset", budget: _Budget) -> NDArray[Any]:
     """Texts of any length, so few at a time that a file in which all rows point to one long text cannot fill the memory."""
-    step = max(16, min(2**16, LARGEST_TABLE // 8 // max(1, budget.path.stat().st_size)))
+    step = max(16, min(2**16, TEXTS_AT_ONCE // max(1, budget.path.stat().st_size)))
     texts: list[bytes] = []
+    total = 0
     for start in range(0, len(dataset), step):
         part = [
             each if isinstance(each, bytes) else str(each).encode("utf-8", "surrogateescape")
             for each in dataset[start : start + step]
         ]
-        budget.take(sum(map(len, part)))
+        total += sum(map(len, part))
+        if total > LARGEST_TEXTS:
+            raise InputError(
+                f"the texts of “{dataset.name}” are longer than {LARGEST_TEXTS / 2**30:g} GiB",
+                file=budget.path,
+                cause="no column of particles, or a decompression bomb",
+            )
         texts += part
     longest = max(1, max(map(len, texts), default=1))
     budget.take(longest * len(texts))

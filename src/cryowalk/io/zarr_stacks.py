@@ -46,6 +46,7 @@ CODECS = {"bytes", "gzip", "zstd", "blosc", "crc32c", "transpose", "vlen-utf8"}
 _WHOLE: Any = {"write_empty_chunks": True}  # a chunk that is not there was lost
 _DAMAGED = (
     OSError,
+    EOFError,
     RuntimeError,
     KeyError,
     ValueError,
