@@ -135,6 +135,8 @@ def ab_initio(
     work = _planned(particles, settings, generator=generator, progress=progress)
     saved = checkpoint.load()
     records = _records(work, saved)
+    if saved is not None:
+        progress.note(f"going on with start {min(len(records) + 1, settings.starts)} of {settings.starts}")
     for number in range(len(records), settings.starts):
         records.append(_start(work, number, records, saved=saved, progress=progress, checkpoint=checkpoint))
         saved = None

@@ -109,6 +109,7 @@ def iterations(
     if state is None:
         state = _begun(work, progress)
     else:
+        progress.note(f"going on after iteration {state.iteration} of {work.settings.iterations}")
         yield state
     while state.iteration < work.settings.iterations:
         progress.start(f"iteration {state.iteration + 1}: {work.settings.classes} classes", len(work.particles))

@@ -37,7 +37,6 @@ from cryowalk.refinement.planning import RefinementWork, planned
 from cryowalk.refinement.regularisation import (
     THRESHOLD,
     Agreement,
-    agreement,
     flattened,
     inverse_prior,
     joined,
@@ -47,6 +46,7 @@ from cryowalk.refinement.regularisation import (
 from cryowalk.refinement.sampling import Outlook, SamplingPlan, Schedule
 from cryowalk.refinement.scale import fitted_scale
 from cryowalk.refinement.settings import RefinementSettings
+from cryowalk.refinement.solvent import Solvent, inside, own_shapes
 from cryowalk.refinement.state import IterationRecord, PoseFacts, RefinementState, packed, told, unpacked
 from cryowalk.validation.masks import independent_fraction
 from cryowalk.validation.shell_correlation import ShellCorrelation
@@ -94,7 +94,7 @@ def refine(
 ) -> Refinement:
     """The particles' poses and the half maps that fit each other best, from a starting map (V, particle frame).
 
-    `mask` replaces the soft sphere of the particle's diameter as what is solvent. The generator divides the halves, where the set has none, and turns the grids.
+    `mask` replaces the sphere of the particle's diameter and the halves' own shapes as what is not solvent. The generator divides the halves, where the set has none, and turns the grids.
 
     Raises
     ------
@@ -124,6 +124,11 @@ def iterations(
     if state is None:
         state = _begun(work, progress)
         checkpoint.save(_saved(work, state, None))
+    elif state.iteration or first_half is not None:
+        progress.note(
+            f"going on after iteration {state.iteration}"
+            + (", whose next one has its first half" if first_half is not None else "")
+        )
     if state.iteration:
         yield state
     while not _is_over(state):
@@ -258,12 +263,12 @@ def _advanced(
     facts = PoseFacts(scale=scale, **{name: column(name) for name in names})
     first, second = (result.sums.volume() for result in results)
     unfiltered = HalfMaps(first=first, second=second)
-    phases = seeded(work.seed + state.iteration) if work.is_mask_given else None
-    agreed = agreement(unfiltered, work.mask, radius=state.plan.radius, generator=phases)
+    solvent = _solvent(work, state, unfiltered)
+    agreed = solvent.agreed
     after = replace(
         state,
         iteration=state.iteration + 1,
-        references=_references(work, results, agreed),
+        references=_references(work, results, solvent),
         unfiltered=unfiltered,
         noise=torch.stack([result.noise for result in results]),
         weight=torch.stack([result.sums.weight() for result in results]),
@@ -284,8 +289,18 @@ def _advanced(
     )
 
 
-def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], agreed: Agreement) -> HalfMaps:
+def _solvent(work: RefinementWork, state: RefinementState, halves: HalfMaps) -> Solvent:
+    """What is solvent in these half maps, and how they agree in the rest."""
+    radius, phases = state.plan.radius, seeded(work.seed + state.iteration)
+    if work.is_mask_given or work.settings.solvent == "sphere":
+        return inside(halves, work.mask, radius=radius, generator=phases if work.is_mask_given else None)
+    beyond = work.schedule.shell_of(work.settings.starting_resolution) + LEAKAGE
+    return own_shapes(halves, work.mask, radius=radius, diameter=work.schedule.diameter, beyond=beyond, generator=phases)
+
+
+def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], solvent: Solvent) -> HalfMaps:
     """Both halves' regularised maps, their low resolution joined, their solvent flattened."""
+    agreed = solvent.agreed
     maps = [result.sums.volume(precision=inverse_prior(agreed.masked, result.sums.weight())) for result in results]
     halves = HalfMaps(first=maps[0], second=maps[1])
     if work.settings.regularisation == "non-uniform":
@@ -294,7 +309,8 @@ def _references(work: RefinementWork, results: tuple[HalfResult, HalfResult], ag
     resolution = work.settings.joined_resolution
     shell = work.schedule.shell_of(resolution) if resolution > 0 else 0
     halves = joined(halves, shell=shell)
-    return HalfMaps(first=flattened(halves.first, work.mask), second=flattened(halves.second, work.mask))
+    first, second = solvent.masks
+    return HalfMaps(first=flattened(halves.first, first), second=flattened(halves.second, second))
 
 
 def _full(results: tuple[HalfResult, HalfResult], agreed: Agreement) -> Volume:

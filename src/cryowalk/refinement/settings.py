@@ -61,5 +61,9 @@ class RefinementSettings:
         Literal["fsc", "non-uniform"],
         "how maps are smoothed between iterations: alike everywhere, or as much as each place needs",
     ] = "fsc"
+    solvent: Annotated[
+        Literal["auto", "sphere"],
+        "what is set to zero between iterations where no --mask is given: all outside each half map's own shape, once it has one, or outside the diameter",
+    ] = "auto"
     iterations: Annotated[int, "most iterations, the last one included", "--iter", ("min", 1), ("max", 999)] = 30
     memory_budget: Annotated[int, "bytes of images and scores held at once; maps come on top", ("min", 2**24)] = 2**30

@@ -67,6 +67,20 @@ def starting_map(volume: Volume, grid: ImageGrid, *, resolution: float, progress
     return on_grid(Volume(voxels=fine, voxel_size=(grid.pixel_size if is_same_pixel else volume.voxel_size) / 2), grid)
 
 
+def whole_map(volume: Volume, grid: ImageGrid, *, progress: Progress) -> Volume:
+    """The map on the images' grid with all its shells: as it is where it lies there; a change of grid is told.
+
+    Raises
+    ------
+    InputError
+        If the map is constant or holds NaN.
+    """
+    resolution = 2 * max(volume.voxel_size, grid.pixel_size)
+    brought = starting_map(volume, grid, resolution=resolution, progress=progress)
+    is_there = volume.voxels.shape[-1] == grid.box and abs(volume.voxel_size / grid.pixel_size - 1) < SAME_PIXEL
+    return Volume(voxels=volume.voxels.float(), voxel_size=grid.pixel_size) if is_there else brought
+
+
 def on_grid(volume: Volume, grid: ImageGrid) -> Volume:
     """The same map on another grid about the same origin voxel, by trilinear interpolation; zero outside the old box.
 

@@ -24,7 +24,7 @@ from cryowalk.microscope.lens import antisymmetric_factor, contrast_transfer
 from cryowalk.refinement.class_planning import mask_on
 from cryowalk.refinement.duplicates import coordinate_pixel_size
 from cryowalk.refinement.scale import fitted_scale, scale_groups
-from cryowalk.refinement.starting_map import SAME_PIXEL, ImageGrid, image_grid, starting_map
+from cryowalk.refinement.starting_map import ImageGrid, image_grid, whole_map
 from cryowalk.refinement.subtraction_settings import SubtractionSettings
 
 BATCH = 256
@@ -65,7 +65,7 @@ def subtract(
     """
     progress = progress or SilentProgress()
     grid = _grid(particles, settings)
-    whole = _whole(volume, grid, progress)
+    whole = whole_map(volume, grid, progress=progress)
     weight = mask_on(mask, grid, progress)
     if not bool((whole.voxels * (1 - weight)).any()):
         raise InputError("nothing of the map lies outside the mask", fix="give a mask of the part that is to stay")
@@ -183,14 +183,6 @@ def _centre_of(weight: Float[Tensor, "z y x"], grid: ImageGrid) -> Float[Tensor,
     total = mass.sum()
     means = [(mass.sum(dim=others) * axis).sum() / total for others in ((0, 1), (0, 2), (1, 2))]
     return torch.stack(means).round() * grid.pixel_size
-
-
-def _whole(volume: Volume, grid: ImageGrid, progress: Progress) -> Volume:
-    """The map on the images' grid: as it is where it lies there, all its shells."""
-    resolution = 2 * max(volume.voxel_size, grid.pixel_size)
-    brought = starting_map(volume, grid, resolution=resolution, progress=progress)
-    is_there = volume.voxels.shape[-1] == grid.box and abs(volume.voxel_size / grid.pixel_size - 1) < SAME_PIXEL
-    return Volume(voxels=volume.voxels.float(), voxel_size=grid.pixel_size) if is_there else brought
 
 
 def _grid(particles: ParticleSet, settings: SubtractionSettings) -> ImageGrid:
