@@ -24,6 +24,12 @@ def read_map(path: str | Path, *, voxel_size: float | None = None) -> Volume:
     InputError
         If the file is no whole map, its voxels are not cubes, its voxel size is not known, or a value is not finite.
     """
+    values, size, origin = _read_values(path, voxel_size)
+    return Volume(voxels=values / size, voxel_size=size, origin=origin)
+
+
+def _read_values(path: str | Path, voxel_size: float | None) -> tuple[torch.Tensor, float, tuple[float, float, float]]:
+    """The values of a map as they are in the file, float32, its voxel size and origin, Å."""
     header = read_header(path)
     if header.size[2] == 1 or header.is_stack or header.space_group == 401:
         what = "a stack of images" if header.is_stack else "a single image" if header.size[2] == 1 else "a stack of volumes"
@@ -31,7 +37,7 @@ def read_map(path: str | Path, *, voxel_size: float | None = None) -> Volume:
     size = _cubic_voxel_size(header) if voxel_size is None else voxel_size
     values = torch.from_numpy(read_array(path).astype(np.float32, copy=False))
     check_values(values, range(len(values)), header.path, what="section")
-    return Volume(voxels=values / size, voxel_size=size, origin=map_origin(header, voxel_sizes=(size, size, size)))
+    return values, size, map_origin(header, voxel_sizes=(size, size, size))
 
 
 def write_map(volume: Volume, path: str | Path) -> None:
@@ -53,8 +59,8 @@ def read_mask(path: str | Path, *, voxel_size: float | None = None) -> Volume:
     InputError
         As `read_map`.
     """
-    mask = read_map(path, voxel_size=voxel_size)
-    return Volume(voxels=mask.voxels * mask.voxel_size, voxel_size=mask.voxel_size, origin=mask.origin)
+    values, size, origin = _read_values(path, voxel_size)
+    return Volume(voxels=values, voxel_size=size, origin=origin)
 
 
 def write_mask(mask: Volume, path: str | Path) -> None:
