@@ -109,6 +109,32 @@ REGISTRY: tuple[Entry, ...] = (
         module="conventions_check",
         panel=_FILES,
     ),
+    Entry(words=("map", "add"), summary="Add maps, or a number to a map.", module="map_add", panel=_FILES),
+    Entry(words=("map", "subtract"), summary="Subtract maps, or a number, from a map.", module="map_subtract", panel=_FILES),
+    Entry(words=("map", "multiply"), summary="Multiply maps, or a map by a number.", module="map_multiply", panel=_FILES),
+    Entry(words=("map", "divide"), summary="Divide a map by others, or by a number.", module="map_divide", panel=_FILES),
+    Entry(
+        words=("map", "statistics"),
+        summary="Count the values of maps, micrographs and stacks.",
+        module="map_statistics",
+        panel=_FILES,
+    ),
+    Entry(words=("map", "threshold"), summary="Keep the part of a map between two values.", module="map_threshold", panel=_FILES),
+    Entry(words=("map", "segment"), summary="Cut a map into parts, sorted by volume.", module="map_segment", panel=_FILES),
+    Entry(
+        words=("map", "spectrum"),
+        summary="Average the power of maps or images over shells or rings.",
+        module="map_spectrum",
+        panel=_FILES,
+    ),
+    Entry(
+        words=("map", "views"), summary="Draw maps as means along three axes, with histograms.", module="map_views", panel=_FILES
+    ),
+    Entry(words=("map", "bin"), summary="Bin a map or the images of a stack, without aliasing.", module="map_bin", panel=_FILES),
+    Entry(words=("map", "resample"), summary="Put a map on finer or coarser voxels.", module="map_resample", panel=_FILES),
+    Entry(words=("map", "crop"), summary="Crop or pad a map; its origin follows.", module="map_crop", panel=_FILES),
+    Entry(words=("map", "pad"), summary="Pad or crop a map; its origin follows.", module="map_pad", panel=_FILES),
+    Entry(words=("map", "reorient"), summary="Permute, flip or move a map's axes.", module="map_reorient", panel=_FILES),
     Entry(
         words=("check-hand",), summary="Tell the hand of a map by a model or by another map.", module="check_hand", panel=_MEASURE
     ),
@@ -123,7 +149,12 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     Entry(words=("fsc",), summary="Compare two maps by Fourier shell correlation.", module="fsc", panel=_MEASURE),
     Entry(words=("score",), summary="Score a stage's result against the truth.", module="score", panel=_MEASURE),
-    Entry(words=("convert",), summary="Convert maps, stacks, movies, particle tables and structures.", module="convert", panel=_FILES),
+    Entry(
+        words=("convert",),
+        summary="Convert maps, stacks, movies, particle tables and structures.",
+        module="convert",
+        panel=_FILES,
+    ),
     Entry(words=("star2hdf5",), summary="Put particles and their images into one HDF5 file.", module="star2hdf5", panel=_FILES),
     Entry(
         words=("cs2hdf5",),
@@ -154,7 +185,10 @@ REGISTRY: tuple[Entry, ...] = (
         words=("osf", "upload"), summary="Send files and folders that an OSF project lacks.", module="osf_upload", panel=_FILES
     ),
     Entry(
-        words=("chimerax",), summary="Write a ChimeraX script that shows maps, masks and models.", module="chimerax", panel=_MEASURE
+        words=("chimerax",),
+        summary="Write a ChimeraX script that shows maps, masks and models.",
+        module="chimerax",
+        panel=_MEASURE,
     ),
     Entry(words=("report",), summary="Draw the report of a finished job again.", module="report", panel=_MEASURE),
     Entry(words=("doctor",), summary="Check this machine: versions, threads, GPU, disk, RELION.", module="doctor", panel=_HELP),
@@ -166,6 +200,7 @@ REGISTRY: tuple[Entry, ...] = (
 
 GROUPS = {
     "simulate": ("Simulate data with their truth.", _WALK),
+    "map": ("Calculate with maps: algebra, statistics, grids, pictures.", _FILES),
     "conventions": ("Check other programs' conventions on a phantom.", _FILES),
     "osf": ("Projects of the Open Science Framework.", _FILES),
     "course": ("The course: units, exercises, progress.", _HELP),

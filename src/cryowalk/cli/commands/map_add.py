@@ -1,0 +1,5 @@
+"""`cryowalk map add`: see cli.map_arithmetic."""
+
+from cryowalk.cli.map_arithmetic import arithmetic
+
+COMMAND = arithmetic("add")
