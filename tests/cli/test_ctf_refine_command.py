@@ -7,12 +7,13 @@ import pytest
 import torch
 from tests.poses.conftest import photographed, random_specimen
 
-from cryowalk.cli.main import main
+from cryowalk.cli.main import exit_code, main
 from cryowalk.data import ImageStack
 from cryowalk.data.optics import Aberrations
-from cryowalk.io import read_particles, write_map, write_particles
+from cryowalk.io import read_map, read_particles, write_map, write_particles
 from cryowalk.io.mrc import MrcStackReader, write_array
 from cryowalk.io.stacks import image_names
+from cryowalk.refinement.starting_map import ImageGrid, on_grid
 
 QUIET = ("--quiet", "--threads", "1", "--device", "cpu")
 COUNT, PIXEL = 150, 1.6
@@ -75,6 +76,25 @@ def test_one_map_serves_all_and_the_chain_may_be_short(inside):
     found = read_particles(folder / "B/particles_ctf_refine.star")
     assert found.optics[0].aberrations.magnification == pytest.approx((1, 0, 0, 1), abs=2e-3)
     assert (found.defocus.major - before.defocus.major).abs().max() < 60
+
+
+def test_a_map_of_another_box_or_voxel_size_is_brought_to_the_images(inside, capsys):
+    folder, true = inside
+    write_map(map_on_grid(read_map(HALVES[0]), box=60, voxel_size=PIXEL), folder / "larger.mrc")
+    write_map(map_on_grid(read_map(HALVES[0]), box=64, voxel_size=0.75 * PIXEL), folder / "finer.mrc")
+    start = read_particles(folder / "p.star").defocus.major
+    for name in ("larger.mrc", "finer.mrc"):
+        words = ["ctf-refine", "--i", "p.star", "--ref", name, "--o", f"out_{name}", "--threads", "1", "--device", "cpu"]
+        assert exit_code(words) == 0
+        assert "was brought to the images' grid" in capsys.readouterr().err
+        found = read_particles(folder / f"out_{name}/particles_ctf_refine.star")
+        before, after = ((one - true.defocus.major).abs().median() for one in (start, found.defocus.major))
+        assert after < before / 2
+
+
+def map_on_grid(volume, *, box, voxel_size):
+    """The same map on another grid about the same origin."""
+    return on_grid(volume, ImageGrid(box=box, pixel_size=voxel_size))
 
 
 def test_what_cannot_be_used_is_told(inside, capsys):

@@ -58,3 +58,23 @@ def test_require_square_and_cube_name_the_axes():
         checks.require_square("images", (5, 8, 9))
     with pytest.raises(errors.ShapeError, match=r"7 × 7 × 8 \(z × y × x\)"):
         checks.require_cube("map", (7, 7, 8))
+
+
+def test_errors_get_the_name_of_their_file_once():
+    with (
+        pytest.raises(errors.ShapeError, match=r"a\.star, line 3: bad") as told,
+        errors.naming("a.star"),
+        errors.naming("b.star"),
+    ):
+        raise errors.ShapeError("bad", file="a.star", row=3, expected="good")
+    assert told.value.expected == "good"
+    with (
+        pytest.raises(errors.ShapeError, match=r"^b\.star, line 3: bad") as told,
+        errors.naming("a.star"),
+        errors.naming("b.star"),
+    ):
+        raise errors.ShapeError("bad", row=3, cause="c", fix="f")
+    assert (told.value.cause, told.value.fix) == ("c", "f")
+    with pytest.raises(errors.UsageError) as other, errors.naming("a.star"):
+        raise errors.UsageError("an option")
+    assert other.value.file is None

@@ -36,8 +36,21 @@ def test_lines_are_spaced(monkeypatch):
         progress.advance()
     progress.note("3 images left out")
     progress.start("next", 1)
-    assert [line.split(":")[0] for line in lines] == ["align", "align", "3 images left out", "align"]
-    assert lines[-1] == "align: 100 in 11 s (9.09 a second)"
+    assert [line.split(":")[0] for line in lines] == ["align", "align", "align", "3 images left out"]
+    assert lines[2] == "align: 100 in 11 s (9.09 a second)"  # told before the fact of what comes next
+
+
+def test_a_fact_in_the_middle_of_work_ends_nothing():
+    lines: list[str] = []
+    progress = WorkProgress([LineDisplay(lines.append, interval=5)])
+    progress.start("align", 3)
+    progress.advance(2)
+    progress.note("one is odd")
+    progress.advance()
+    progress.advance()  # one more than was announced
+    progress.finish()
+    assert [line.split(":")[0] for line in lines] == ["one is odd", "align"]
+    assert lines[1].startswith("align: 4 in")
 
 
 def test_a_bar_is_drawn_on_a_terminal():

@@ -92,6 +92,8 @@ def classify(
     state = _begin(work) if saved is None else _resumed(saved, work)
     if saved is None:
         _save(keeper, state, work)
+    elif state.number:
+        work.progress.note(f"going on after iteration {state.number} of {settings.iterations}")
     work.progress.start("classifying images", settings.iterations * len(work.particles))
     work.progress.advance(sum(done.images for done in state.history))
     while state.number < settings.iterations:

@@ -76,6 +76,8 @@ def _of_maps(directory: Path, facts: dict[str, Any], inputs: list[Path]) -> list
 def _curves(facts: dict[str, Any]) -> list[tuple[str, list[Any]]]:
     from cryowalk.view.denoising import shell_curves
 
+    # The shell of the mean is left out: half maps without their mean say nothing there.
+    facts = {**facts, **{name: facts[name][1:] for name in ("frequency", "fsc", "weight", "gain", "amplitude", "scale")}}
     frequency = facts["frequency"]
     gain = shell_curves(
         {"correlation of the halves": facts["fsc"], "part of the denoised in the mixture": facts["weight"]},

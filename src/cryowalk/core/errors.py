@@ -3,6 +3,8 @@
 Each class carries the exit code that the command line gives it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,6 +48,19 @@ class CryowalkError(Exception):
             if text:
                 lines.append(f"  {label}: {printable(text)}")
         return "\n".join(lines)
+
+
+@contextmanager
+def naming(file: str | Path) -> Iterator[None]:
+    """Errors about an input that do not name a file get the name of this one."""
+    try:
+        yield
+    except InputError as error:
+        if error.file is not None:
+            raise
+        raise type(error)(
+            error.what, file=file, row=error.row, expected=error.expected, cause=error.cause, fix=error.fix
+        ) from None
 
 
 class UsageError(CryowalkError):

@@ -22,6 +22,7 @@ CURVES = {
     "masked": "rlnFourierShellCorrelationMaskedMaps",
     "randomised": "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps",
 }
+ALL_CURVES = {**CURVES, "particle": "rlnFourierShellCorrelationParticleMaskFraction"}  # the last one where there is a mask
 GUINIER = {
     "original": "rlnLogAmplitudesOriginal",
     "mtf_corrected": "rlnLogAmplitudesMTFCorrected",
@@ -49,6 +50,7 @@ class PostProcessTable:
     slope: float | None = None
     intercept: float | None = None
     fit_correlation: float | None = None
+    solvent_factor: float | None = None
 
 
 def write_postprocess(table: PostProcessTable, path: str | Path) -> None:
@@ -74,6 +76,7 @@ def _general(table: PostProcessTable) -> StarBlock:
         **table.names,
     }
     optional = {
+        "rlnParticleBoxFractionSolventMask": table.solvent_factor,
         "rlnRandomiseFrom": table.randomised_from,
         "rlnFittedSlopeGuinierPlot": table.slope,
         "rlnFittedInterceptGuinierPlot": table.intercept,
@@ -90,7 +93,7 @@ def _correlations(table: PostProcessTable) -> StarBlock:
         "rlnSpectralIndex": integer_texts(np.arange(len(frequency))),
         "rlnResolution": number_texts(frequency),
         "rlnAngstromResolution": number_texts(1 / frequency),
-        **{label: number_texts(table.curves[name].cpu()) for name, label in CURVES.items()},
+        **{label: number_texts(table.curves[name].cpu()) for name, label in ALL_CURVES.items() if name in table.curves},
     }
     return StarBlock(name="fsc", columns=columns, comments=("# version 30001",))
 
@@ -123,7 +126,7 @@ def read_postprocess(path: str | Path) -> PostProcessTable:
         frequency[0] = 0.0 if math.isclose(frequency[0], 1 / RESOLUTION_OF_MEAN, rel_tol=1e-3) else frequency[0]
     curves = {
         name: torch.from_numpy(numbers(correlations, label, path=path, low=-1.01, high=1.01))
-        for name, label in CURVES.items()
+        for name, label in ALL_CURVES.items()
         if label in correlations.columns
     }
     logarithms: dict[str, Tensor] = {}
@@ -145,6 +148,7 @@ def read_postprocess(path: str | Path) -> PostProcessTable:
         slope=slope,
         intercept=intercept,
         fit_correlation=correlation,
+        solvent_factor=_value(general, "rlnParticleBoxFractionSolventMask", path),
     )
 
 

@@ -77,6 +77,8 @@ def refine_ctf(
     references, band = References.of(maps), band_of(particles, settings)
     mark = _fingerprint(particles, maps, settings)
     state = _resumed(particles, checkpoint.load(), mark)
+    if state.done:
+        progress.note(f"going on after step {state.done} of {len(_chain(settings))}")
     for number, name in enumerate(_chain(settings), start=1):
         if number <= state.done:
             continue

@@ -186,6 +186,8 @@ def _fingerprint(
 
 def _sum(work: _Work, progress: Progress, checkpoint: Checkpoint) -> _Sums:
     sums = _resumed(work, checkpoint.load())
+    if sums.done:
+        progress.note(f"going on after {sum(len(indices) for _, indices in work.batches[: sums.done])} images")
     progress.start("reconstruct", sum(len(indices) for _, indices in work.batches))
     progress.advance(sum(len(indices) for _, indices in work.batches[: sums.done]))
     todo = work.batches[sums.done :]

@@ -18,7 +18,7 @@ from cryowalk.classification.result import Classification
 from cryowalk.classification.settings import ClassificationSettings
 from cryowalk.classification.step import DEGREE, search_settings
 from cryowalk.classification.usable import check_particles, name_of
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import InputError, UsageError, naming
 from cryowalk.data.images import ImagesOnDevice, ImageStack
 from cryowalk.data.particles import ParticleSet
 from cryowalk.io.atomic import atomic_write_text
@@ -55,12 +55,8 @@ def check_class2d(particles: ParticleSet, settings: ClassificationSettings, *, f
         If they cannot.
     """
     refuse_subtomograms(particles, file=file)
-    try:
+    with naming(file):
         check_particles(particles, settings)
-    except InputError as error:
-        raise type(error)(
-            error.what, file=error.file or file, expected=error.expected, cause=error.cause, fix=error.fix
-        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

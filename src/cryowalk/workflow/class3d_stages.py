@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, naming
 from cryowalk.core.units import DEGREE
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.data.images import ImagesOnDevice
@@ -70,12 +70,8 @@ def check_class3d(inputs: Class3dInputs, settings: HeterogeneousSettings, *, fil
     for reference in inputs.references:
         like = RefinementInputs(particles=inputs.particles, reference=reference)
         check_inputs(like, RefinementSettings(search="global"), file=file)
-    try:
+    with naming(file):
         check_choices(inputs.particles, len(inputs.references), settings)
-    except InputError as error:
-        raise type(error)(
-            error.what, file=error.file or file, expected=error.expected, cause=error.cause, fix=error.fix
-        ) from None
 
 
 def class3d_files(job: Job, inputs: Class3dInputs, settings: HeterogeneousSettings, *, seed: int) -> VolumeClasses:

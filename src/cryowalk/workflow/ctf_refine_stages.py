@@ -22,6 +22,7 @@ from cryowalk.poses.defocus import micrograph_of
 from cryowalk.poses.evidence import Band
 from cryowalk.poses.refinement import CtfRefinement, refine_ctf
 from cryowalk.poses.settings import CtfRefinementSettings
+from cryowalk.refinement.starting_map import image_grid, whole_map
 from cryowalk.workflow.job import Job
 
 PARTICLES_NAME = "particles_ctf_refine.star"
@@ -63,6 +64,8 @@ def refine_ctf_files(job: Job, particles: ParticleSet, maps: Sequence[Volume], s
             "the particles are in no half sets (rlnRandomSubset), so none knows its half map",
             fix="give one whole map, or the STAR file of a refinement",
         )
+    grid = image_grid(particles)
+    maps = [whole_map(one, grid, progress=job.progress) for one in maps]
     result = refine_ctf(particles, maps, settings, progress=job.progress, checkpoint=job.checkpoint("ctf-refine"))
     if settings.defocus != "off" and not bool(torch.isfinite(result.deviation).any()):
         raise InputError(

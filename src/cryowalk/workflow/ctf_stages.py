@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, naming
 from cryowalk.ctf_estimation.estimate import CtfEstimate, estimate_ctf
 from cryowalk.ctf_estimation.local import estimate_local_defocus, estimate_tilt
 from cryowalk.ctf_estimation.quality import flattened_picture
@@ -130,12 +130,10 @@ def estimate_ctf_files(job: Job, inputs: CtfInputs, settings: CtfSettings) -> tu
 def _spectrum(path: Path, optics: Optics, settings: CtfSettings, *, are_spectra: bool) -> tuple[PowerSpectrum, Tensor | None]:
     """The power spectrum of a file, and the micrograph's pixels where it is one."""
     image = read_micrograph(path, pixel_size=optics.pixel_size)
-    try:
+    with naming(path):
         if are_spectra:
             return spectrum_of_picture(image.pixels, pixel_size=optics.pixel_size), None
         return power_spectrum(image.pixels, pixel_size=optics.pixel_size, box=settings.box, tapers=settings.tapers), image.pixels
-    except InputError as error:
-        raise type(error)(error.what, file=path, expected=error.expected, cause=error.cause, fix=error.fix) from None
 
 
 def _facts(estimate: CtfEstimate, optics: Optics, settings: CtfSettings) -> dict[str, object]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, naming
 from cryowalk.data.images import Micrograph
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.data.particles import ParticleSet
@@ -95,10 +95,8 @@ def extract_particle_files(job: Job, inputs: ExtractionInputs, settings: Extract
             pixel_size = micrograph.pixel_size * settings.box / side
             stack = _LazyStack(job.path(f"{STACKS}/{short[index]}.mrcs"), side=side, pixel_size=pixel_size)
             noise = generator(_seed_of(seed, short[index])) if settings.white_dust or settings.black_dust else None
-            try:
+            with naming(inputs.paths[index] or names[index]):
                 done = extract_particles(micrograph, inputs.picks.particles[rows], settings, generator=noise, sink=stack)
-            except InputError as error:
-                raise _with_file(error, inputs.paths[index]) from None
             stack.close()
             facts |= {"outside": done.outside, "at_edge": done.at_edge, "flat": done.flat, "kept": done.kept.tolist()}
         atomic_write_text(results[index], json.dumps(facts) + "\n")
@@ -129,10 +127,6 @@ def _micrograph(inputs: ExtractionInputs, index: int) -> Micrograph:
             fix="correct the table or the header, or extract this one by itself",
         )
     return replace(image, pixels=image.pixels.to(inputs.device))
-
-
-def _with_file(error: InputError, path: Path | None) -> InputError:
-    return type(error)(error.what, file=error.file or path, expected=error.expected, cause=error.cause, fix=error.fix)
 
 
 def _seed_of(seed: int, name: str) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cryowalk.core.errors import InputError, printable
+from cryowalk.core.errors import InputError, naming, printable
 from cryowalk.data.micrographs import MicrographSet
 from cryowalk.data.optics import Optics
 from cryowalk.io.atomic import atomic_write_text
@@ -129,7 +129,7 @@ def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSetti
             raise InputError("there is no such movie", file=names[index], cause="it was moved, or the project was")
         optics = inputs.movies.optics_of(index)
         own = _own_settings(inputs.movies, index, settings)
-        try:
+        with naming(path):
             frames = _frames(path, inputs)
             estimate = estimate_motion(frames, own, pixel_size=optics.pixel_size)
             sums = correct_motion(
@@ -140,10 +140,6 @@ def correct_motion_files(job: Job, inputs: MovieInputs, settings: AlignmentSetti
                 voltage_kv=optics.voltage_kv,
                 left_out=estimate.left_out,
             )
-        except InputError as error:
-            if error.file is not None:
-                raise
-            raise type(error)(error.what, file=path, expected=error.expected, cause=error.cause, fix=error.fix) from None
         base = job.path(f"{MICROGRAPHS}/{short[index]}.mrc")
         _write_sums(base, sums, inputs.sums, pixel_size=optics.pixel_size)
         write_motion(_movie_motion(estimate, names[index], optics, own, size=sums.halves[0].shape), _beside(base, "_motion.star"))

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryowalk.core.errors import CryowalkError, InputError, UsageError
+from cryowalk.core.errors import InputError, UsageError, naming
 from cryowalk.data import ParticleSet, Volume
 from cryowalk.io.atomic import atomic_write_text
 from cryowalk.io.maps import write_map, write_mask
@@ -37,18 +37,11 @@ def check_star_output(output: Path, source: Path) -> None:
         raise UsageError("input and output are the same file", file=source, fix="give another --o")
 
 
-def with_file(error: InputError, file: Path) -> CryowalkError:
-    """The error with the name of the file that it is about."""
-    return type(error)(error.what, file=error.file or file, expected=error.expected, cause=error.cause, fix=error.fix)
-
-
 def expand_file(source: Path, output: Path, *, symmetry: str) -> tuple[int, int]:
     """How many particles there were, and how many copies were written."""
     particles = read_particles(source)
-    try:
+    with naming(source):
         copies = expanded(particles, symmetry)
-    except InputError as error:
-        raise with_file(error, source) from None
     output.parent.mkdir(parents=True, exist_ok=True)
     write_particles(copies, output)
     return len(particles), len(copies)
@@ -57,10 +50,8 @@ def expand_file(source: Path, output: Path, *, symmetry: str) -> tuple[int, int]
 def remove_duplicates_file(source: Path, output: Path, *, distance: float) -> Duplicates:
     """What was kept; those particles are in the output."""
     particles = read_particles(source)
-    try:
+    with naming(source):
         found = find_duplicates(particles, distance=distance)
-    except InputError as error:
-        raise with_file(error, source) from None
     output.parent.mkdir(parents=True, exist_ok=True)
     write_particles(particles[found.kept], output)
     return found

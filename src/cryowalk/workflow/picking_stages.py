@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from cryowalk.core.errors import InputError
+from cryowalk.core.errors import InputError, naming
 from cryowalk.data.coordinates import Coordinates
 from cryowalk.data.images import ImageStack, Micrograph
 from cryowalk.data.micrographs import MicrographSet
@@ -129,10 +129,8 @@ def read_network(path: Path) -> PickingNetwork:
         state = None
     if not isinstance(state, dict):
         raise InputError("this is no picking network", file=path, expected=f"the {NETWORK_NAME} of an earlier picking")
-    try:
+    with naming(path):
         return PickingNetwork.from_state(state)
-    except InputError as error:
-        raise InputError(error.what, file=path, expected=error.expected, cause=error.cause) from None
 
 
 def write_network(network: PickingNetwork, path: Path) -> None:
@@ -216,12 +214,9 @@ def pick_files(
     results = [job.path(f"{PICKS}/{stem}_pick.star") for stem in short]
 
     def work(index: int) -> None:
-        try:
+        with naming(inputs.paths[index] or names[index]):
             image = inputs.read(index)
             found = find_particles(image, settings, templates=inputs.templates, network=network)
-        except InputError as error:
-            file = error.file or inputs.paths[index]
-            raise type(error)(error.what, file=file, expected=error.expected, cause=error.cause, fix=error.fix) from None
         small = coarser(replace(image, pixels=image.pixels.cpu()))
         write_array(small.pixels, job.path(f"{PICTURES}/{short[index]}.mrc"), voxel_size=small.pixel_size, kind="images")
         facts = {"pixel_size": image.pixel_size}

@@ -3,15 +3,13 @@
 import json
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from cryowalk.core.errors import InputError, UsageError
+from cryowalk.core.errors import InputError, UsageError, naming
 from cryowalk.data import HalfMaps, Volume
 from cryowalk.data.camera import Response
 from cryowalk.io.atomic import atomic_write_text
@@ -21,6 +19,7 @@ from cryowalk.io.mtf import read_mtf
 from cryowalk.io.post_processing import PostProcessTable, write_postprocess
 from cryowalk.numerics.random import generator
 from cryowalk.validation.masks import AutomaticMask, automatic_mask, independent_fraction, mask_from_atoms, spherical_mask
+from cryowalk.validation.particle_correlation import particle_correlation, solvent_factor
 from cryowalk.validation.post_processing import PostProcessed, post_process, require_halves
 from cryowalk.validation.settings import MaskSettings, PostProcessingSettings
 from cryowalk.validation.thresholds import information_curve, resolution_against, shell_sizes, sigma_curve
@@ -91,17 +90,6 @@ def check_emdb_number(text: str) -> str:
     if text and not re.fullmatch(r"[A-Za-z0-9]{1,12}", text):
         raise UsageError(f"--emdb-names cannot be {text!r}", expected="the number of the entry, such as 12345")
     return text
-
-
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Errors about an input that do not name a file get the name of this one."""
-    try:
-        yield
-    except InputError as error:
-        if error.file is not None:
-            raise
-        raise type(error)(error.what, file=file, expected=error.expected, cause=error.cause, fix=error.fix) from None
 
 
 def in_map_units(settings: MaskSettings, volume: Volume) -> MaskSettings:
@@ -236,9 +224,15 @@ def _table(job: Job, result: PostProcessed, inputs: PostProcessingInputs) -> Pos
     if result.mask is not None:
         mask = inputs.mask if isinstance(inputs.mask, Path) else job.path(MASK_NAME)
         names |= {"rlnPostprocessedMapMasked": job.path(MASKED_NAME).as_posix(), "rlnMaskName": mask.as_posix()}
+    factor = None if result.mask is None else solvent_factor(result.mask)
+    particle = {} if factor is None else {"particle": particle_correlation(curves.unmasked.correlation, factor)}
     return PostProcessTable(
         frequency=curves.unmasked.frequency.cpu(),
-        curves={name: getattr(curves, name).correlation for name in ("unmasked", "masked", "randomised", "corrected")},
+        curves={
+            **{name: getattr(curves, name).correlation for name in ("unmasked", "masked", "randomised", "corrected")},
+            **particle,
+        },
+        solvent_factor=factor,
         logarithms={name: values.cpu() + offset for name, values in logarithms.items()},
         resolution=result.resolution,
         b_factor=result.b_factor,

@@ -220,7 +220,9 @@ class WorkProgress:
             self._meter.skip(items)
 
     def note(self, fact: str) -> None:
-        """Tell one fact."""
+        """Tell one fact; a piece of work whose items are all done is over, and told before."""
+        if self._meter is not None and 0 < self._meter.total <= self._meter.done:
+            self.finish()
         for display in self._displays:
             display.fact(printable(fact))
 

@@ -27,8 +27,8 @@ class AlignFiles:
 
 def run(files: AlignFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
     """Nothing; the moved map, its motion and the report are in the output directory."""
+    from cryowalk.core.errors import naming
     from cryowalk.workflow.map_motion_stages import AlignmentInputs, align_map_files
-    from cryowalk.workflow.post_processing_stages import naming
 
     inputs = AlignmentInputs(
         volume=files.volume,

@@ -35,11 +35,10 @@ def run(files: HandFiles, settings: None, context: Context) -> None:  # noqa: AR
     UsageError
         If neither a model nor a reference is given, or both.
     """
-    from cryowalk.core.errors import UsageError
+    from cryowalk.core.errors import UsageError, naming
     from cryowalk.io import read_atoms, read_map
     from cryowalk.validation.hand import WITHOUT_MODEL, check_hand, check_hand_against
     from cryowalk.workflow.map_motion_stages import on_grid_of
-    from cryowalk.workflow.post_processing_stages import naming
 
     if (files.model is None) == (files.reference is None):
         both = "both a model and a reference were given" if files.model else "there is nothing that tells the hand"

@@ -24,9 +24,9 @@ class LocalResolutionFiles:
 
 def run(files: LocalResolutionFiles, settings: LocalResolutionSettings, context: Context) -> None:
     """Nothing; the maps, their percentiles and the report are in the output directory."""
-    from cryowalk.core.errors import InputError
+    from cryowalk.core.errors import InputError, naming
     from cryowalk.workflow.local_resolution_stages import local_resolution_files
-    from cryowalk.workflow.post_processing_stages import naming, second_half_of
+    from cryowalk.workflow.post_processing_stages import second_half_of
 
     second = files.second or second_half_of(files.first)
     if second.resolve() == files.first.resolve():

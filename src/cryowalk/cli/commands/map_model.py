@@ -22,10 +22,9 @@ class MapModelFiles:
 
 def run(files: MapModelFiles, settings: MapModelSettings, context: Context) -> None:
     """Nothing; the scores, the tables and the report are in the output directory."""
-    from cryowalk.core.errors import InputError
+    from cryowalk.core.errors import InputError, naming
     from cryowalk.validation.hand import WITHOUT_MODEL
     from cryowalk.workflow.map_model_stages import map_model_files
-    from cryowalk.workflow.post_processing_stages import naming
     from cryowalk.workflow.stages import scores_text
 
     if files.model is None:
