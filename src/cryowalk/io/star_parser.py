@@ -11,7 +11,7 @@ import numpy as np
 from cryowalk.core.errors import InputError, printable
 from cryowalk.io.star_columns import LargeColumns, RowLines, read_only
 
-LARGE = 2**24  # bytes; a longer loop is split by compiled code, whose import takes as long as splitting one of this size
+LARGE = 2**25  # bytes; a longer loop is split by compiled code, whose import takes as long as splitting one of this size
 _BLANK = " \t"
 _END_OF_LOOP = re.compile(rb"\n[ \t]*(?:data_|loop_|save_|global_|stop_|_[A-Za-z])", re.IGNORECASE)
 # all that the fast path of a loop may meet: no quotes, comments or control characters
