@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.cli.outputs import Overwrite, check_outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class ExpansionFiles:
     particles: Annotated[Path, "STAR file of particles with poses", "--i"]
     symmetry: Annotated[str, "point group of the refined map, such as C4, D2, T, O or I", "--sym"]
     output: Annotated[Path, "STAR file to write, such as expanded.star"]
+    overwrite: Overwrite = False
 
 
 def run(files: ExpansionFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
@@ -24,6 +26,7 @@ def run(files: ExpansionFiles, settings: None, context: Context) -> None:  # noq
 
     symmetry_operators(files.symmetry)
     check_star_output(files.output, files.particles)
+    check_outputs([files.output], sources=[files.particles], overwrite=files.overwrite)
     context.verify(files.particles)
     before, after = expand_file(files.particles, files.output, symmetry=files.symmetry)
     context.say(f"{files.output}: {before} particles, {after} copies ({files.symmetry}); images stay where they are")

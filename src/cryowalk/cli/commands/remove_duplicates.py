@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.cli.outputs import Overwrite, check_outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class DuplicateFiles:
         ("above", 0),
     ]
     output: Annotated[Path, "STAR file to write, such as unique.star"]
+    overwrite: Overwrite = False
 
 
 def run(files: DuplicateFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
@@ -27,6 +29,7 @@ def run(files: DuplicateFiles, settings: None, context: Context) -> None:  # noq
     from cryowalk.workflow.particle_stages import check_star_output, remove_duplicates_file
 
     check_star_output(files.output, files.particles)
+    check_outputs([files.output], sources=[files.particles], overwrite=files.overwrite)
     context.verify(files.particles)
     found = remove_duplicates_file(files.particles, files.output, distance=files.min_distance)
     total = len(found.kept)
