@@ -53,7 +53,7 @@ def read_atoms(path: str | Path, *, model: int | Literal["all"] = 1) -> Atoms:
     text = read_text(path)
     cif = is_mmcif(text)
     guessed = 0 if cif else _check_pdb_lines(text, path)
-    flat = _flat(_structure(text, path, cif=cif))
+    flat = _flat(_structure(text, path, cif=cif), path)
     chosen, share, notices = _choose_model(flat["model_num"], model, path)
     flat = {name: column[chosen] for name, column in flat.items()}
     _check_atoms(flat, path)
@@ -103,11 +103,14 @@ def _structure(text: str, path: Path, *, cif: bool) -> Any:
         ) from error
 
 
-def _flat(structure: Any) -> dict[str, NDArray[Any]]:
+def _flat(structure: Any, path: Path) -> dict[str, NDArray[Any]]:
     """The atoms of all models as arrays."""
     import gemmi
 
-    flat = gemmi.FlatStructure(structure)
+    try:
+        flat = gemmi.FlatStructure(structure)
+    except RuntimeError as error:
+        raise InputError(f"the atoms cannot be listed: {printable(error)}", file=path, cause="a damaged file") from error
     flat.strings_as_numbers = False
     deuterium = np.array(flat.element_names) == b"D"
     names = (

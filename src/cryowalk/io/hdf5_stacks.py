@@ -157,7 +157,9 @@ class Hdf5StackReader:
 
 def _is_table(thing: Any, count: int) -> bool:
     """Whether this is our group of particles, or a column of another program's file with one value an image."""
-    return thing is not None and (str(thing.name) == f"/{PARTICLES}" if hasattr(thing, "keys") else thing.shape == (count,))
+    return thing is not None and (
+        str(thing.name) == f"/{PARTICLES}" if hasattr(thing, "keys") else getattr(thing, "shape", None) == (count,)
+    )
 
 
 class Hdf5StackWriter:

@@ -29,6 +29,7 @@ TIFF_ENDINGS = {".tif", ".tiff"}
 TIFF_MAGIC = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
 Compression = Literal["none", "lzw", "deflate", "zstd"]
 ANGSTROM_PER_CENTIMETRE = 1e8
+LARGEST_RATIO = 1100  # pixels a byte: deflate packs at most 1032 bytes into one
 LARGEST_CLASSIC = 2**32 - 2**26  # bytes; beyond it offsets no longer fit in the 32 bits of classic TIFF
 STRIP_BYTES = 2**18
 _CODES = {"none": 1, "lzw": 5, "deflate": 8, "zstd": 50000}
@@ -194,6 +195,14 @@ class TiffMovieReader:
         if not self.count:
             raise InputError("the TIFF file holds no image", file=self.path, cause="an interrupted writing", fix="fetch it again")
         self.image_shape = _common_shape(shapes, self.path)
+        height, width = self.image_shape
+        if height * width > LARGEST_RATIO * self.path.stat().st_size:
+            raise InputError(
+                f"the file claims frames of {height} × {width} px, more than its {self.path.stat().st_size} bytes can hold",
+                file=self.path,
+                cause="a damaged header, or a decompression bomb",
+                fix="fetch the file again",
+            )
         if self.sample_type is None or self.sample_type.kind not in "iuf":
             raise InputError(f"the pixels are of type {self.sample_type}", file=self.path, expected="whole or real numbers")
         if self.compression not in _READABLE:
@@ -270,9 +279,9 @@ def require_places(places: Sequence[int], count: int, path: Path) -> None:
 
 def _common_shape(shapes: set[tuple[int, ...]], path: Path) -> tuple[int, int]:
     """The size that all pages share."""
-    shape = min(shapes)
-    if len(shapes) != 1 or len(shape) != 2 or min(shape) < 1:
-        shown = ", ".join(" × ".join(map(str, shape)) for shape in sorted(shapes)[:3])
+    shape = next(iter(shapes))
+    if len(shapes) != 1 or len(shape) != 2 or not all(isinstance(side, int) and side > 0 for side in shape):
+        shown = ", ".join(sorted(" × ".join(map(str, shape)) for shape in shapes)[:3])
         raise InputError(
             f"the pages are not grey images of one size: {shown}",
             file=path,

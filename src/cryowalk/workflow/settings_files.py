@@ -44,7 +44,7 @@ def settings_from(kind: type[T], values: Mapping[str, Any], *, file: Path | None
             raise UsageError(f"there is no setting {name!r}", file=file, fix=f"the nearest is {near[0]!r}" if near else "")
         try:
             chosen[key] = fitted(hints[key], value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"the setting {name!r} cannot be {value!r}", file=file, expected=str(error)) from None
     return kind(**chosen)
 
