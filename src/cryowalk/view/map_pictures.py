@@ -39,7 +39,7 @@ def _histogram(axes: Axes, density: Float[np.ndarray, "z y x"]) -> None:
     values = density.ravel()
     axes.hist(values, bins=100, color=COLOURS[0], log=True)
     axes.axvline(float(values.mean()), color=COLOURS[1], linewidth=1.2, label="mean")
-    axes.set_title(f"{values.mean():.3g} ± {values.std():.3g}")
+    axes.set_title(f"mean {values.mean():.3g} ± {values.std():.3g}")
     axes.set_xlabel("value")
     axes.set_ylabel("voxels")
 
