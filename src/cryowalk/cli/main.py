@@ -80,11 +80,12 @@ def exit_code(words: list[str]) -> int:
 def _mark_failure(words: list[str], error: BaseException) -> None:
     """Mark an External job of RELION as failed where the command line was wrong and no command ever ran; RELION would wait for ever."""
     from contextlib import suppress
+    from itertools import pairwise
 
     from cryowalk.workflow.external import is_external_job, is_marked, write_marker
     from cryowalk.workflow.lock import DirectoryInUse
 
-    pairs = [*zip(words, words[1:], strict=False), *(tuple(word.split("=", 1)) for word in words if "=" in word)]
+    pairs = [*pairwise(words), *(tuple(word.split("=", 1)) for word in words if "=" in word)]
     folder = next((Path(value) for flag, value in pairs if flag in ("--o", "--output")), None)
     if folder is None or isinstance(error, DirectoryInUse) or not folder.is_dir() or not is_external_job(folder):
         return
@@ -117,9 +118,10 @@ def build(entry: Entry | None, *, complete: bool = False) -> typer.Typer:
         heading = each.panel if parent is application else None
         if complete or each is entry:
             function, normalise = _whole(each)
-            parent.command(each.words[-1], rich_help_panel=heading, context_settings={"token_normalize_func": normalise})(
-                function
-            )
+            context: dict[str, Any] = {"token_normalize_func": normalise}
+            if load_command(each).passes_words:
+                context["allow_interspersed_args"] = False
+            parent.command(each.words[-1], rich_help_panel=heading, context_settings=context)(function)
         else:
             parent.command(each.words[-1], rich_help_panel=heading)(_summary_only(each))
     return application

@@ -167,6 +167,9 @@ REGISTRY: tuple[Entry, ...] = (
         words=("validate",), summary="Check files for faults; exit 0 only when all are sound.", module="validate", panel=_FILES
     ),
     Entry(words=("optics",), summary="Part or join the optics groups of a table.", module="optics", panel=_FILES),
+    Entry(
+        words=("submit",), summary="Hand a command to a batch system by a template of RELION's.", module="submit", panel=_FILES
+    ),
     Entry(words=("pipeline",), summary="List our jobs in RELION's default_pipeline.star.", module="pipeline", panel=_FILES),
     Entry(
         words=("fetch",),
