@@ -29,6 +29,7 @@ GUIDE_ORDER = (
     "camera",
     "simulation",
     "movies",
+    "import",
     "motion",
     "ctf-estimation",
     "picking",
@@ -47,6 +48,7 @@ GUIDE_ORDER = (
     "validation",
     "view",
     "command-line",
+    "relion",
     "jobs",
     "course",
 )
