@@ -7,6 +7,8 @@ from cryowalk.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from cryowalk.cli.commands.convert import ConvertFiles
+    from cryowalk.io.mrc_extended import ExtendedHeader
+    from cryowalk.io.mrc_header import MrcHeader
 
 
 def convert_structure(files: "ConvertFiles") -> str:
@@ -34,19 +36,27 @@ def convert_structure_to_map(files: "ConvertFiles") -> str:
 def convert_mrc(files: "ConvertFiles", context: Context) -> str:
     """What was done: a map or stack in plain MRC, a batch in memory at a time."""
     from cryowalk.io import MrcStackReader, MrcStackWriter, read_header
+    from cryowalk.io.mrc import warn_of
+    from cryowalk.io.mrc_header import with_bytes
 
-    header = read_header(files.input)
+    header = with_bytes(read_header(files.input), files.mode0)
     size = files.pixel_size or header.pixel_size
     if not size:
         told = " × ".join(f"{each:g}" for each in header.voxel_sizes)
         what = f"the voxels are not cubes: {told} Å" if all(header.voxel_sizes) else "the header does not give the pixel size"
         raise InputError(what, file=files.input, fix="give --pixel-size (Å)")
     if not header.is_stack:
-        return _map(files, size)
+        return _map(files, size, context)
     from cryowalk.core.execution import batches
 
-    reader = MrcStackReader(files.input)
-    writer = MrcStackWriter(files.output, image_shape=reader.image_shape, pixel_size=size, sample_format=files.mode)
+    reader = MrcStackReader(files.input, header=warn_of(header))
+    writer = MrcStackWriter(
+        files.output,
+        image_shape=reader.image_shape,
+        pixel_size=size,
+        sample_format=files.mode,
+        extended=_extended(header, context),
+    )
     context.progress.start("converting", reader.count)
     try:
         for span in batches(reader.count, max(1, 2**24 // (reader.image_shape[0] * reader.image_shape[1]))):
@@ -83,20 +93,35 @@ def convert_movie(files: "ConvertFiles", context: Context) -> str:
     return f"{movie.count} frames of {movie.image_shape[1]} × {movie.image_shape[0]} px, {size:g} Å"
 
 
-def _map(files: "ConvertFiles", size: float) -> str:
+def _extended(header: "MrcHeader", context: Context) -> "ExtendedHeader":
+    """The extended header to write; one that cannot be kept is told."""
+    from cryowalk.io.mrc_extended import kept_extended
+
+    kept, lost = kept_extended(header)
+    if lost:
+        context.progress.note(f"warning: {lost}")
+    return kept
+
+
+def _map(files: "ConvertFiles", size: float, context: Context) -> str:
     """A map or micrograph, its values as they stand in the file."""
     import numpy as np
 
     from cryowalk.io import read_array, read_header, write_array
     from cryowalk.io.maps import map_origin
+    from cryowalk.io.mrc import warn_of
+    from cryowalk.io.mrc_header import with_bytes
 
     files.output.parent.mkdir(parents=True, exist_ok=True)
 
-    header = read_header(files.input)
-    array = read_array(files.input)
+    header = with_bytes(read_header(files.input), files.mode0)
+    array = read_array(files.input, header=warn_of(header))
     if not np.isfinite(array).all():
         section = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0]) + 1
         raise InputError(f"section {section} holds values that are not finite", file=files.input, fix="make the map again")
     origin = map_origin(header, voxel_sizes=(size, size, size))
-    write_array(array, files.output, voxel_size=size, origin=origin, sample_format=files.mode)
+    kept = _extended(header, context)
+    if header.volumes > 1:
+        array = array.reshape(-1, header.sampling[2], *array.shape[1:])
+    write_array(array, files.output, voxel_size=size, origin=origin, sample_format=files.mode, extended=kept)
     return f"{' × '.join(map(str, reversed(array.shape)))} voxels, {files.mode}, {size:g} Å"

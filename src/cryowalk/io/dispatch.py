@@ -34,7 +34,7 @@ from cryowalk.io.kinds import (
     foreign_words,
     kind_of,
 )
-from cryowalk.io.maps import read_map, write_map
+from cryowalk.io.maps import read_map, read_volumes, write_map, write_volumes
 from cryowalk.io.mdoc import Mdoc, read_mdoc, write_mdoc
 from cryowalk.io.micrographs import read_micrographs, write_micrographs
 from cryowalk.io.motion import MovieMotion, read_movie_motion, write_motion
@@ -65,6 +65,7 @@ Readable = (
     | Truth
     | MovieMotion
     | tuple[TiltSeries, ...]
+    | tuple[Volume, ...]
     | Response
     | Coordinates
     | TiffMovieReader
@@ -161,6 +162,8 @@ def _read_table(path: Path, pixel_size: float | None) -> Readable:
 
 
 def _read_mrc(header: MrcHeader, pixel_size: float | None) -> Readable:
+    if not header.is_stack and header.volumes > 1:
+        return read_volumes(header.path, voxel_size=pixel_size)
     if not header.is_stack and header.size[2] > 1:
         return read_map(header.path, voxel_size=pixel_size)
     stack = MrcStackReader(header.path)
@@ -188,6 +191,8 @@ def write(thing: object, path: str | Path) -> None:
         return write_tilt_series(thing, path)
     if isinstance(thing, tuple) and thing and all(isinstance(one, Tomogram) for one in thing):
         return write_tomograms(thing, path)
+    if isinstance(thing, tuple) and thing and all(isinstance(one, Volume) for one in thing):
+        return write_volumes(thing, path)
     writers: tuple[tuple[type, set[str], Callable[..., None]], ...] = (
         (Atoms, STRUCTURE_ENDINGS, write_atoms),
         (Volume, MRC_ENDINGS, write_map),

@@ -18,6 +18,7 @@ from cryowalk.io.inspect_refinement import tell_refinement
 from cryowalk.io.inspect_text import words_and_facts
 from cryowalk.io.kinds import KNOWN_IN_WORDS, MRC_ENDINGS, STAR_ENDINGS, STRUCTURE_ENDINGS, foreign_words, kind_of
 from cryowalk.io.maps import map_origin
+from cryowalk.io.mrc_extended import extended_in_words
 from cryowalk.io.mrc_header import MODES_IN_WORDS, MrcHeader, read_header
 from cryowalk.io.relion import read_particles
 from cryowalk.io.stacks import find_stack
@@ -121,7 +122,7 @@ def _describe_cryosparc(path: Path) -> Description:
 def describe_mrc(header: MrcHeader) -> Description:
     """What an MRC file holds, from its header."""
     columns, rows, sections = header.size_along_axes
-    if header.space_group == 401:
+    if header.volumes > 1:
         kind = "stack of volumes"
     elif header.is_stack:
         kind = "stack of images"
@@ -131,7 +132,8 @@ def describe_mrc(header: MrcHeader) -> Description:
     words = [
         f"{sections} images of {columns} × {rows} px (x × y)"
         if kind == "stack of images"
-        else f"{columns} × {rows} × {sections} voxels (x × y × z)",
+        else (f"{header.volumes} volumes of " if header.volumes > 1 else "")
+        + f"{columns} × {rows} × {sections // header.volumes} voxels (x × y × z)",
         MODES_IN_WORDS[header.mode]
         + f" (mode {header.mode}), {'big' if header.byte_order == '>' else 'little'}-endian"
         + (f", {header.compression}" if header.compression else ""),
@@ -157,8 +159,8 @@ def describe_mrc(header: MrcHeader) -> Description:
         words.append(
             f"values from {header.minimum:.4g} to {header.maximum:.4g}, mean {header.mean:.4g}, deviation {header.rms:.4g} (header)"
         )
-    if header.extended:
-        words.append(f"{len(header.extended)} bytes of extended header, type “{printable(header.extended_type)}”")
+    more_words, more_facts = extended_in_words(header)
+    words += more_words
     words += [f"label: {printable(label)}" for label in header.labels]
     facts = {
         "size_x": columns, "size_y": rows, "size_z": sections, "mode": header.mode, "byte_order": "big" if header.byte_order == ">" else "little",
@@ -166,7 +168,7 @@ def describe_mrc(header: MrcHeader) -> Description:
         "is_stack": header.is_stack, "minimum": _number(header.minimum), "maximum": _number(header.maximum), "mean": _number(header.mean),
         "deviation": _number(header.rms), "extended_header_bytes": len(header.extended), "labels": [printable(label) for label in header.labels],
     }  # fmt: skip
-    return Description(path=header.path, kind=kind, words=tuple(words), facts=facts, notes=header.notes)
+    return Description(path=header.path, kind=kind, words=tuple(words), facts=facts | more_facts, notes=header.notes)
 
 
 def _number(value: float) -> float | None:

@@ -1,6 +1,7 @@
 """Maps in files and in memory: the one place where RELION's scale (image = sum of voxels) and ours (image = ∫ dz in Å) meet."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,60 @@ def read_map(path: str | Path, *, voxel_size: float | None = None) -> Volume:
 def _read_values(path: str | Path, voxel_size: float | None) -> tuple[torch.Tensor, float, tuple[float, float, float]]:
     """The values of a map as they are in the file, float32, its voxel size and origin, Å."""
     header = read_header(path)
-    if header.size[2] == 1 or header.is_stack or header.space_group == 401:
+    if header.size[2] == 1 or header.is_stack or header.volumes > 1:
         what = "a stack of images" if header.is_stack else "a single image" if header.size[2] == 1 else "a stack of volumes"
-        raise InputError(f"this is {what}, not a map", file=header.path, expected="one 3D map")
+        fix = "read_volumes gives them one by one" if header.volumes > 1 else ""
+        raise InputError(f"this is {what}, not a map", file=header.path, expected="one 3D map", fix=fix)
     size = _cubic_voxel_size(header) if voxel_size is None else voxel_size
     values = torch.from_numpy(read_array(path).astype(np.float32, copy=False))
     check_values(values, range(len(values)), header.path, what="section")
     return values, size, map_origin(header, voxel_sizes=(size, size, size))
+
+
+def read_volumes(path: str | Path, *, voxel_size: float | None = None) -> tuple[Volume, ...]:
+    """The maps in a stack of volumes (space group 401), or the one map of another file, as `read_map` reads them.
+
+    Raises
+    ------
+    InputError
+        As `read_map`, or if the sections make no whole number of volumes.
+    """
+    header = read_header(path)
+    if header.volumes == 1:
+        return (read_map(path, voxel_size=voxel_size),)
+    depth = header.sampling[2]
+    if header.size[2] % depth or header.axes != (1, 2, 3):
+        raise InputError(
+            f"{header.size[2]} sections make no whole number of volumes of {depth}"
+            if header.size[2] % depth
+            else "axes out of order",
+            file=header.path,
+            expected="volumes one after the other, each of the header's sampling along Z",
+            cause="a damaged header",
+        )
+    size = _cubic_voxel_size(header) if voxel_size is None else voxel_size
+    values = torch.from_numpy(read_array(path, header=header).astype(np.float32, copy=False))
+    check_values(values, range(len(values)), header.path, what="section")
+    origin = map_origin(header, voxel_sizes=(size, size, size))
+    return tuple(
+        Volume(voxels=each / size, voxel_size=size, origin=origin) for each in values.reshape(-1, depth, *values.shape[1:])
+    )
+
+
+def write_volumes(volumes: Sequence[Volume], path: str | Path) -> None:
+    """Write maps of one grid as a stack of volumes (space group 401), each as `write_map` would.
+
+    Raises
+    ------
+    InputError
+        If there are none, or their grids differ.
+    """
+    grids = {(tuple(each.voxels.shape), each.voxel_size, each.origin) for each in volumes}
+    if len(grids) != 1:
+        raise InputError("a stack of volumes needs volumes of one grid", file=path, fix="resample them, or write them apart")
+    first = volumes[0]
+    values = torch.stack([each.voxels.detach().float() * each.voxel_size for each in volumes])
+    write_array(values, path, voxel_size=first.voxel_size, origin=first.origin)
 
 
 def write_map(volume: Volume, path: str | Path) -> None:

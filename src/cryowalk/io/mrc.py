@@ -31,7 +31,7 @@ from cryowalk.io.opening import open_content, open_file, read_up_to
 
 LARGEST_VALUE = 1e18  # a value beyond it overflows single precision when squared
 SAMPLE_FORMATS = {"float32": 2, "float16": 12, "int8": 0, "int16": 1, "uint16": 6}
-SPACE_GROUPS = {"volume": 1, "images": 0}
+SPACE_GROUPS = {"volume": 1, "images": 0, "volumes": 401}
 
 
 def warn_of(header: MrcHeader) -> MrcHeader:
@@ -41,15 +41,17 @@ def warn_of(header: MrcHeader) -> MrcHeader:
     return header
 
 
-def read_array(path: str | Path) -> NDArray[Any]:
+def read_array(path: str | Path, *, header: MrcHeader | None = None) -> NDArray[Any]:
     """The stored values `[z, y, x]` in the type they are stored in (native byte order), axes put in order.
+
+    `header` is that of the file where it was read before, changed perhaps by `with_bytes`.
 
     Raises
     ------
     InputError
         If the file is not a whole, supported MRC file.
     """
-    header = warn_of(read_header(path))
+    header = warn_of(read_header(path)) if header is None else header
     return in_axis_order(_values(_content(header), header, header.size[2]), header.axes)
 
 
@@ -223,13 +225,13 @@ def write_array(
     *,
     voxel_size: float,
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    kind: Literal["volume", "images"] = "volume",
+    kind: Literal["volume", "images", "volumes"] = "volume",
     sample_format: Literal["float32", "float16", "int8", "int16", "uint16"] = "float32",
-    extended: tuple[bytes, str] = (b"", ""),
+    extended: tuple[bytes, str] | tuple[bytes, str, tuple[int, int]] = (b"", ""),
 ) -> None:
-    """Write `[z, y, x]` (or `[image, y, x]`, or one image `[y, x]`) to an MRC file as it is, all or nothing; voxel size and origin in Å.
+    """Write `[z, y, x]` (or `[image, y, x]`, one image `[y, x]`, or volumes `[volume, z, y, x]`) to an MRC file as it is, all or nothing.
 
-    `extended` is an extended header and its four-letter type. Equal input gives equal bytes: there is no time stamp.
+    Voxel size and origin in Å; `extended` is an extended header, its four-letter type, and SerialEM's words about it. Equal input gives equal bytes: there is no time stamp.
 
     Raises
     ------
@@ -248,11 +250,14 @@ def write_array(
     values = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
     if values.ndim == 2:
         values, kind = values[None], "images"
+    depth = values.shape[1] if values.ndim == 4 else None
+    if values.ndim == 4:
+        values, kind = values.reshape(-1, *values.shape[2:]), "volumes"
     if values.ndim != 3 or values.size == 0:
         raise ShapeError(f"an MRC file holds 3D arrays that are not empty: got shape {values.shape}", file=path)
     stored = stored_values(values, sample_format, path)
     header = pack_header(
-        size=stored.shape[::-1],  # type: ignore[arg-type]
+        size=stored.shape[::-1] if depth is None else (*stored.shape[::-1], depth),  # type: ignore[arg-type]
         mode=SAMPLE_FORMATS[sample_format],
         voxel_size=voxel_size,
         statistics=_statistics(stored),

@@ -6,7 +6,7 @@ Source: Cheng et al., J. Struct. Biol. 192, 146 (2015), the MRC2014 format.
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from cryowalk.io.opening import compression_of, foreign_kind, open_content, read
 HEADER_BYTES = 1024
 COMPRESSED_ENDINGS = {".gz", ".bz2"}
 LARGEST_SIDE = 2**31 - 1
+FIRST_STACK_GROUP = 401  # space groups from here on: stacks of volumes
 IMOD_STAMP = 1146047817  # marks headers whose flags tell whether bytes are signed
 
 _FIELDS: tuple[tuple[Any, ...], ...] = (
@@ -32,7 +33,9 @@ _FIELDS: tuple[tuple[Any, ...], ...] = (
     ("extra1", "V8"),
     ("extended_type", "S4"),
     ("version", "i4"),
-    ("extra2", "V40"),
+    ("extra2", "V16"),
+    ("section_words", "i2", (2,)),  # SerialEM's: bytes of extended header for each section, and flags that tell what they are
+    ("extra4", "V20"),
     ("imod_stamp", "i4"),
     ("imod_flags", "i4"),
     ("extra3", "V36"),
@@ -100,6 +103,7 @@ class MrcHeader:
     labels: tuple[str, ...]
     has_unsigned_bytes: bool
     notes: tuple[str, ...]
+    section_words: tuple[int, int] = (0, 0)
 
     @property
     def data_offset(self) -> int:
@@ -140,6 +144,12 @@ class MrcHeader:
         """Pixel size of the images, Å, or None where the header does not say or x and y differ by more than 0.1 %."""
         x, y, _ = self.voxel_sizes
         return x if x > 0 and abs(y / x - 1) <= 1e-3 else None
+
+    @property
+    def volumes(self) -> int:
+        """How many volumes there are: more than one in a stack of volumes (space group 401), whose sampling along Z is the depth of each."""
+        depth = self.sampling[2]
+        return self.size[2] // depth if self.space_group >= FIRST_STACK_GROUP and 0 < depth < self.size[2] else 1
 
     @property
     def is_stack(self) -> bool:
@@ -278,8 +288,14 @@ def _header(record: Any, extended: bytes, notes: list[str], origin_of_file: tupl
         labels=tuple(label for label in labels if label),
         has_unsigned_bytes=not is_signed,
         notes=tuple(notes),
+        section_words=(int(record["section_words"][0]), int(record["section_words"][1])),
         **triple,
     )
+
+
+def with_bytes(header: MrcHeader, mode0: Literal["auto", "signed", "unsigned"]) -> MrcHeader:
+    """The header, with the 8-bit values of mode 0 taken as told; "auto" is signed, as MRC2014 has it, unless IMOD's stamp says otherwise."""
+    return header if mode0 == "auto" else replace(header, has_unsigned_bytes=mode0 == "unsigned")
 
 
 def _check_length(header: MrcHeader, length: int) -> MrcHeader:
@@ -304,27 +320,29 @@ def _check_length(header: MrcHeader, length: int) -> MrcHeader:
 
 def pack_header(
     *,
-    size: tuple[int, int, int],
+    size: tuple[int, int, int] | tuple[int, int, int, int],
     mode: int,
     voxel_size: float,
     statistics: tuple[float, float, float, float],
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
     space_group: int = 1,
-    extended: tuple[bytes, str] = (b"", ""),
+    extended: tuple[bytes, str] | tuple[bytes, str, tuple[int, int]] = (b"", ""),
 ) -> bytes:
-    """The 1024 bytes of a little-endian header: size (columns, rows, sections), statistics (minimum, maximum, mean, rms), origin in Å.
+    """The 1024 bytes of a little-endian header; `statistics` are minimum, maximum, mean and rms, the origin is in Å.
 
-    An origin that is a whole number of voxels is written as the start index too, which is what CCP4 programs read. No time stamp is written.
+    `size` is columns, rows, sections, and of a stack of volumes the sections of each; `extended` is the extended header, its type, and SerialEM's two
+    words about it. An origin that is a whole number of voxels is written as the start index too, which is what CCP4 programs read. No time stamp is written.
     """
     record = np.zeros(1, header_type("<"))[0]
     is_stack = space_group == 0
-    sampling = (size[0], size[1], 1) if is_stack else size
-    record["size"], record["mode"], record["sampling"] = size, mode, sampling
+    sampling = (size[0], size[1], 1 if is_stack else size[-1])
+    record["size"], record["mode"], record["sampling"] = size[:3], mode, sampling
     record["cell"] = [samples * voxel_size for samples in sampling]
     record["angles"], record["axes"] = 90.0, (1, 2, 3)
     record["statistics"], record["rms"] = statistics[:3], statistics[3]
     record["space_group"], record["version"] = space_group, 20141
-    record["extended_bytes"], record["extended_type"] = len(extended[0]), extended[1].encode("ascii")
+    record["extended_bytes"], record["extended_type"] = len(extended[0]), extended[1].encode("ascii", "replace")
+    record["section_words"] = extended[2] if len(extended) > 2 else (0, 0)
     record["origin"] = origin
     if voxel_size > 0:
         starts = [value / voxel_size for value in origin]

@@ -36,25 +36,27 @@ class MrcStackWriter:
         pixel_size: float,
         resume_at: int = 0,
         sample_format: Literal["float32", "float16"] = "float32",
+        extended: tuple[bytes, str] | tuple[bytes, str, tuple[int, int]] = (b"", ""),
     ) -> None:
         self.path = Path(path)
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.image_shape = image_shape
         self.pixel_size = pixel_size
         self.count = 0
-        self._format = sample_format
+        self._format, self._extended = sample_format, extended
+        self._offset = HEADER_BYTES + len(extended[0])
         self._kind: np.dtype[Any] = np.dtype(sample_format).newbyteorder("<")
         self._statistics = RunningStatistics()
         try:
             self._stream: BufferedIOBase | None = self._reopen(resume_at) if resume_at else self.partial.open("wb")
             if not resume_at:
-                self._stream.write(bytes(HEADER_BYTES))
+                self._stream.write(bytes(HEADER_BYTES) + extended[0])
         except OSError as error:
             raise write_fault(self.path, error) from error
 
     def _reopen(self, images: int) -> BufferedIOBase:
         """The partial file cut to so many images, open at its end, their statistics taken again."""
-        wanted = HEADER_BYTES + images * self._kind.itemsize * self.image_shape[0] * self.image_shape[1]
+        wanted = self._offset + images * self._kind.itemsize * self.image_shape[0] * self.image_shape[1]
         if not self.partial.is_file() or self.partial.stat().st_size < wanted:
             raise StateConflict(
                 f"cannot go on at image {images + 1}: the partial stack is missing or shorter",
@@ -64,7 +66,7 @@ class MrcStackWriter:
             )
         stream = self.partial.open("r+b")
         stream.truncate(wanted)
-        stream.seek(HEADER_BYTES)
+        stream.seek(self._offset)
         pixels = self.image_shape[0] * self.image_shape[1]
         for _ in range(images):
             self._statistics.add(np.frombuffer(stream.read(pixels * self._kind.itemsize), self._kind))
@@ -131,6 +133,7 @@ class MrcStackWriter:
             voxel_size=self.pixel_size,
             statistics=self._statistics.values(),
             space_group=0,
+            extended=self._extended,
         )
         try:
             self._stream.seek(0)

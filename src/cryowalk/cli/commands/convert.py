@@ -30,6 +30,9 @@ class ConvertFiles:
         int | None,
         "side of the map made from a structure, voxels; large enough for it unless given. Of particles: box of the images, px, where no file tells",
     ] = None
+    mode0: Annotated[
+        Literal["auto", "signed", "unsigned"], "bytes of MRC's mode 0: auto is signed (MRC2014) unless IMOD's stamp says unsigned"
+    ] = "auto"
     passthrough: Annotated[tuple[Path, ...], "cryoSPARC: passthrough .cs files of the same job, matched by uid"] = ()
     flip_y: Annotated[bool, "cryoSPARC: y of picks is counted from the last row of the micrograph"] = True
     picks_thumbnail: Annotated[str | None, "PNG file of the picks on a micrograph, under either rule for y"] = None
