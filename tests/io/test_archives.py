@@ -255,6 +255,32 @@ def test_a_damaged_part_is_noticed_by_the_sum_and_fetched_again(served, tmp_path
     assert any("fetching it again from its start" in fact for fact in progress.facts)
 
 
+@pytest.mark.parametrize("state", ["[]", "{}", '{"held": "x"}', '{"held": 1e9, "total": null, "etag": 3}', "\xff", ""])
+def test_a_damaged_note_about_a_part_counts_as_none(served, tmp_path, state):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "stack 1.mrcs"
+    part_path(path).write_bytes(b"\xff" * 500)
+    state_path(path).write_text(state, encoding="latin-1")
+    assert get("empiar", "10017", ("stack",), folder=tmp_path)[0].path.read_bytes() == served.files[STACK]
+
+
+def test_after_a_power_cut_only_what_was_flushed_counts(served, tmp_path, monkeypatch):
+    """The tail of a part may be zeros then; another boot tells."""
+    content = {"10017/data/long.dat": bytes(np.random.default_rng(2).integers(1, 255, 9 * 10**6, dtype=np.uint8))}
+    served.files.update(content)
+    served.misbehaviour["10017/data/long.dat"] = [faults.broken_off(0.5), *[faults.status(500)] * 3]
+    with pytest.raises(EnvironmentFault):
+        get("empiar", "10017", ("long",), folder=tmp_path)
+    path = tmp_path / "data" / "long.dat"
+    with part_path(path).open("ab") as stream:
+        stream.write(bytes(10**6))
+    state = json.loads(state_path(path).read_text())
+    assert state["held"] == 4_500_000
+    state_path(path).write_text(json.dumps(state | {"boot": "another"}))
+    assert get("empiar", "10017", ("long",), folder=tmp_path)[0].path.read_bytes() == content["10017/data/long.dat"]
+    assert served.requests[-1].headers["Range"] == "bytes=4500000-"
+
+
 def test_a_wrong_sum_is_never_accepted(served, tmp_path):
     served.misbehaviour["big.bin"] = [faults.wrong] * 3
     with pytest.raises(EnvironmentFault, match=r"what arrived is not what the archive states: sha256"):
@@ -288,8 +314,7 @@ def test_a_stopped_program_leaves_a_part_and_goes_on(served, tmp_path, number):
     before = served.transferred
     (one,) = get(folder=tmp_path)
     assert one.path.read_bytes() == BIG
-    if number != signal.SIGKILL:
-        assert served.transferred - before == len(BIG) // 2, "only the rest came"
+    assert served.transferred - before < (0.75 if number == signal.SIGKILL else 0.51) * len(BIG), "only the rest came"
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PIECE = 2**18  # bytes asked for at once
 SAFE_EVERY = 2**26  # bytes after which what has arrived is flushed to the disk and may be resumed from, also after a power cut
-SMALL = 2**23  # bytes; a part of so small a file is not worth a state on the disk unless the transfer breaks off
+SMALL = 2**20  # bytes; a part of so small a file is not worth a state on the disk unless the transfer breaks off
 A_STEP = 2**20  # bytes that count as progress between two failures
 MEGABYTE = 10**6
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -51,6 +51,14 @@ def part_path(path: Path) -> Path:
 def state_path(path: Path) -> Path:
     """Where it is written what the part is a part of."""
     return path.with_name(f".{path.name}.part.json")
+
+
+def this_boot() -> str:
+    """A name for the time since this machine was started; empty where it has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 @contextmanager
@@ -128,7 +136,10 @@ class _Download:
         self.is_bounded = True  # whether the answer said where the file ends
         self._bar = self._began_at = self._told = 0  # megabytes of this answer, bytes before it, megabytes told of it
         self.state = self._state()
-        self.held = min(int(self.state["held"]), part_path(path).stat().st_size)
+        size = part_path(path).stat().st_size
+        # What a killed process wrote is there as long as the machine runs; after a power cut only what was flushed to the disk.
+        held = size if self.state["boot"] and self.state["boot"] == this_boot() else min(self.state["held"], size)
+        self.held = held if self.state["total"] is None or held <= self.state["total"] else 0
 
     def whole(self, unless: str) -> Arrival | None:
         """The verified part, or None if the archive's file is unchanged; a part that was pieced together wrongly is fetched once more from its start."""
@@ -154,13 +165,20 @@ class _Download:
 
     def _state(self) -> dict[str, Any]:
         """What the part is known to be a part of; a part of something else, or of something unknown, counts as nothing."""
-        fresh = {"url": self.url, "etag": "", "modified": "", "total": None, "held": 0, "checksums": list(self.remote.checksums)}
+        fresh: dict[str, Any] = {"url": self.url, "etag": "", "modified": "", "total": None, "held": 0, "boot": ""}
+        fresh["checksums"] = list(self.remote.checksums)
         try:
             state = json.loads(state_path(self.path).read_text(encoding="ascii"))
         except (OSError, ValueError):
             return fresh
-        fits = isinstance(state, dict) and state.keys() == fresh.keys() and isinstance(state["held"], int) and state["held"] >= 0
-        same = fits and (state["url"], state["checksums"]) == (self.url, list(self.remote.checksums))
+        numbers = isinstance(state, dict) and [state.get("held"), state.get("total") or 0]
+        fits = numbers and all(isinstance(each, int) and each >= 0 for each in numbers)
+        texts = fits and all(isinstance(state.get(name), str) for name in ("etag", "modified", "boot"))
+        same = (
+            texts
+            and state.keys() == fresh.keys()
+            and (state["url"], state["checksums"]) == (self.url, list(self.remote.checksums))
+        )
         # Without a name of its state or a sum, nobody could tell whether the rest belongs to the same file.
         return state if same and (state["etag"] or state["modified"] or self.remote.checksums) else fresh
 
@@ -351,6 +369,7 @@ class _Download:
 
     def _restart(self) -> None:
         """Nothing is held any more."""
+        state_path(self.path).unlink(missing_ok=True)
         self.stream.seek(0)
         self.stream.truncate()
         self.held = 0
@@ -360,7 +379,7 @@ class _Download:
         """What has arrived is on the disk, and the state says how much of it."""
         self.stream.flush()
         os.fsync(self.stream.fileno())
-        self.state["held"] = self.held
+        self.state |= {"held": self.held, "boot": this_boot()}
         atomic_write_text(state_path(self.path), json.dumps(self.state, ensure_ascii=True))
 
     def _verified(self) -> str:
