@@ -32,7 +32,7 @@ def told(text: str) -> dict[str, dict[str, dict[str, str]]]:
 def test_the_kit_s_own_files_are_in_our_conventions(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["phantom.mrc", "particles.mrcs", "projections.mrcs", "particles.star", "micrograph.mrc"]
     names += [f"micrograph_picks.{ending}" for ending in ("star", "csv", "box")]
-    names += [path.name for path in kit.glob("*.cs")]
+    names += ["particles.cs", "projections.cs", "particles_poses.pkl"]
     assert check(kit, *names) == 0
     text = capsys.readouterr().out
     assert text.count(": as ours\n") == len(names)
@@ -94,6 +94,7 @@ def test_words_show_scores_when_asked_for(kit: Path, capsys: pytest.CaptureFixtu
     ("words", "code", "message"),
     [
         (["conventions", "check", "kit.json"], 2, "nothing that the kit can check"),
+        (["conventions", "check", "particles_ctf.pkl"], 3, "particles_ctf.pkl"),
         (["conventions", "check", "--kit", ".", "phantom.mrc"], 0, "as ours"),
         (["conventions", "check", "--kit", "..", "phantom.mrc"], 3, "no convention kit"),
         (["conventions", "check", "absent.mrc"], 3, "no such file"),

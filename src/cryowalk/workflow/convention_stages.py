@@ -13,8 +13,9 @@ from cryowalk.core.units import DEGREE
 from cryowalk.data import ImageStack, Micrograph, ParticleSet
 from cryowalk.fourier.transform import to_fourier, to_real
 from cryowalk.io.atomic import atomic_write_text
-from cryowalk.io.coordinates import read_coordinates, write_coordinates
-from cryowalk.io.cryosparc import CRYOSPARC_ENDINGS, read_cryosparc
+from cryowalk.io.coordinates import PLAIN_ENDINGS, TABLE_ENDINGS, read_coordinates, write_coordinates
+from cryowalk.io.cryodrgn import CRYODRGN_ENDINGS, read_cryodrgn, write_cryodrgn_ctf, write_cryodrgn_poses
+from cryowalk.io.cryosparc import CRYOSPARC_ENDINGS, read_cryosparc, write_cryosparc
 from cryowalk.io.kinds import kind_of
 from cryowalk.io.maps import read_map, write_map
 from cryowalk.io.movies import open_movie
@@ -38,7 +39,7 @@ from cryowalk.workflow.job import Job
 KIT_NAME, README_NAME = "kit.json", "README.txt"
 MAP_NAME, MICROGRAPH_NAME = "phantom.mrc", "micrograph.mrc"
 _BOX_SIDE = 60  # pixels of the boxes in the .box file
-PICK_ENDINGS = {".box", ".csv"}
+PICK_ENDINGS = {".box", ".cbox", *PLAIN_ENDINGS, *TABLE_ENDINGS}
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 
 
@@ -97,7 +98,7 @@ def _noisy(images: torch.Tensor, noise: float, source: torch.Generator) -> torch
 
 
 def _write_particles(job: Job, kit: ConventionKit, name: str, images: torch.Tensor) -> list[str]:
-    """Write a stack with its table in RELION's form, and in cryoSPARC's."""
+    """The names of a stack with its table in RELION's form, in cryoSPARC's and in cryoDRGN's."""
     stack, star, records = (job.path(f"{name}.{ending}") for ending in ("mrcs", "star", "cs"))
     write_array(images.float(), stack, voxel_size=kit.pixel_size, kind="images")
     particles = ParticleSet(
@@ -110,13 +111,11 @@ def _write_particles(job: Job, kit: ConventionKit, name: str, images: torch.Tens
         image_names=image_names(stack, kit.count, star=star),
     )
     write_particles(particles, star)
-    written = [stack.name, star.name]
-    try:
-        from cryowalk.io.cryosparc import write_cryosparc
-    except ImportError:
-        return written
     write_cryosparc(particles, records)
-    return [*written, records.name]
+    poses, transfer = job.path(f"{name}_poses.pkl"), job.path(f"{name}_ctf.pkl")
+    write_cryodrgn_poses(particles, poses, box=kit.box)
+    write_cryodrgn_ctf(particles, transfer, box=kit.box)
+    return [path.name for path in (stack, star, records, poses, transfer)]
 
 
 def _readme(kit: ConventionKit, names: Sequence[str]) -> str:
@@ -126,8 +125,8 @@ def _readme(kit: ConventionKit, names: Sequence[str]) -> str:
   {", ".join(names)}
 
 phantom.mrc          {kit.box}³ voxels of {kit.pixel_size:g} Å, protein bright
-projections.*        its {kit.count} images at known poses and shifts, without CTF
-particles.*          the same with CTF ({kit.optics.voltage_kv:g} kV, Cs {kit.optics.spherical_aberration_mm:g} mm, underfocus 0.7 to 1.6 micrometres)
+projections*         its {kit.count} images at known poses and shifts, without CTF: .mrcs with .star (RELION), .cs (cryoSPARC), .pkl (cryoDRGN)
+particles*           the same with CTF ({kit.optics.voltage_kv:g} kV, Cs {kit.optics.spherical_aberration_mm:g} mm, underfocus 0.7 to 1.6 micrometres)
 micrograph.mrc       protein dark; micrograph_picks.star, .box and .csv hold where its particles are (pixels from the middle of the first pixel)
 
 Let the program in question read one of these and write it again, or make something of it: project the map along the poses, reconstruct the
@@ -168,6 +167,9 @@ def check_file(path: Path, kit: ConventionKit) -> FileCheck:
     ending = path.suffix.lower()
     if ending in CRYOSPARC_ENDINGS:
         return _checked_table(path, read_cryosparc(path), kit, kind="cryoSPARC particles", angles=None)
+    if ending in CRYODRGN_ENDINGS:
+        particles = read_cryodrgn(path, box=kit.box, pixel_size=kit.pixel_size)
+        return _checked_table(path, particles, kit, kind="cryoDRGN poses", angles=None)
     if ending in PICK_ENDINGS:
         return FileCheck(path=path, kind="picks", findings=check_picks(read_coordinates(path), kit))
     kind = kind_of(path)
@@ -181,7 +183,7 @@ def check_file(path: Path, kit: ConventionKit) -> FileCheck:
         return FileCheck(path=path, kind="micrograph", findings=check_micrograph(micrograph, kit))
     raise UsageError(
         f"{path.name} is nothing that the kit can check",
-        expected="a map, a stack, a micrograph (MRC, TIFF), a table of particles (STAR, .cs) or picks (STAR, .box, .csv)",
+        expected="a map, a stack, a micrograph (MRC, TIFF), a table of particles (STAR, .cs, .pkl) or picks (STAR, .box, .csv, .txt …)",
     )
 
 
