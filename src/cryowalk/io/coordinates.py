@@ -31,7 +31,7 @@ YAxis = Literal["down", "up"]
 HEADINGS = {
     "x": ("x", "x_coord", "x-coordinate", "rlncoordinatex"),
     "y": ("y", "y_coord", "y-coordinate", "rlncoordinatey"),
-    "score": ("score", "fom", "rlnautopickfigureofmerit"),  # codespell:ignore fom
+    "score": ("score", "fom", "density", "rlnautopickfigureofmerit"),  # codespell:ignore fom
 }
 LARGEST = 1e6  # px
 MOST_COLUMNS = 1000

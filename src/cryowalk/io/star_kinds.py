@@ -17,12 +17,13 @@ from cryowalk.io.tomograms import holds_tomograms, holds_trajectories
 StarKind = Literal[
     "truth", "particles", "micrographs", "motion", "tilt series", "mtf", "coordinates", "optimiser", "model", "sampling", "bodies", "pipeline",
     "job", "coordinate files", "coordinate table", "tomograms", "tomogram particles", "optimisation set", "trajectories",
-    "particles of one micrograph", "summary of picks", "other",
+    "particles of one micrograph", "summary of picks", "images of a tilt series", "other",
 ]  # fmt: skip
 
 NOT_WHOLE = {
     "particles of one micrograph": "particles of one micrograph (RELION STAR), their optics in the table of all",
     "summary of picks": "summary of picks (RELION STAR)",
+    "images of a tilt series": "images of one tilt series (RELION STAR), their optics in the table of all",
 }  # tables that are told of and stay a `StarFile`
 
 
@@ -43,6 +44,7 @@ def star_kind(star: StarFile) -> StarKind:
         ("particles of one micrograph", any(_is_part(block) for block in star.blocks) and "optics" not in star),
         ("particles", any(_holds_particles(block) for block in star.blocks)),
         ("summary of picks", columns >= {"rlnMicrographName", "rlnGroupNrParticles"} and "optics" not in star),
+        ("images of a tilt series", "rlnTomoNominalStageTiltAngle" in columns),
         ("micrographs", holds_micrographs(star)),
         ("motion", "general" in star and "global_shift" in star),
         ("tomograms", holds_tomograms(star)),

@@ -18,7 +18,8 @@ _BY_NAME: tuple[tuple[TextKind, set[str]], ...] = (
     ("transforms", _TRANSFORMS), ("angles", _ANGLES), ("coordinates", _PICKS), ("com", {".com"}), ("aretomo", {".aln"}), ("dynamo", {".tbl"}),
 )  # fmt: skip
 _X, _Y = {"x", "x_coord", "x-coordinate", "rlncoordinatex"}, {"y", "y_coord", "y-coordinate", "rlncoordinatey"}
-_ROOT = re.compile(r"(?:\s|<\?[^>]{0,200}\?>|<!--.{0,2000}?-->)*<(TiltSeries|Movie|fsc)[\s>]", re.DOTALL)
+_ELEMENT = re.compile(r"<([A-Za-z_][\w.]{0,40})")
+_ROOTS: dict[str, TextKind] = {"TiltSeries": "warp", "Movie": "warp", "fsc": "fsc xml"}
 _VIEWS = re.compile(r"^\s{0,20}view\s+rotation\s+tilt\s+deltilt\s", re.IGNORECASE | re.MULTILINE)
 _DYNAMO_FEWEST = 26
 LOOKED_AT = 4096  # characters at the beginning of the text, where only that is looked at
@@ -53,10 +54,9 @@ def _ending(name: str) -> str:
 
 def _kind_of_xml(start: bytes) -> TextKind | None:
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    match = _ROOT.match(start[: 2 * LOOKED_AT].decode(encoding, "replace"))
-    if match is None:
-        return None
-    return "fsc xml" if match[1] == "fsc" else "warp"
+    text = start[: 2 * LOOKED_AT].decode(encoding, "replace")
+    first = _ELEMENT.search(text) if text.lstrip().startswith("<") else None
+    return _ROOTS.get(first[1]) if first else None
 
 
 def _is_ctffind(text: str, *_: object) -> bool:

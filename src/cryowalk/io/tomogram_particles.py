@@ -20,6 +20,7 @@ from cryowalk.io.relion import lab_from_particle_from_relion, read_particles, re
 from cryowalk.io.stacks import find_stack
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
 from cryowalk.io.star_numbers import number_texts, numbers
+from cryowalk.io.text_rows import is_number
 
 NAME = "rlnTomoName"
 CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
@@ -27,6 +28,7 @@ VOXELS = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
 ORIGINS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
 ANGLES = tuple(f"rlnTomoSubtomogram{name}" for name in ("Rot", "Tilt", "Psi"))
 LARGEST = 1e7
+SAME = 6e-7  # two texts of one number, six digits after the point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +143,23 @@ def write_tomogram_particles(table: TomogramParticles, path: str | Path) -> None
             continue
         if len(values) != len(table) or not bool(torch.isfinite(values).all()):
             raise InputError(f"the {labels[0]} … are not finite, or not one for each particle", file=path)
-        new |= {label: number_texts(values[:, axis].detach().cpu().double()) for axis, label in enumerate(labels)}
+        new |= {label: _texts(values[:, axis], table.particles.extra.get(label)) for axis, label in enumerate(labels)}
     particles, own = table.particles, {"rlnCoordinateX", "rlnCoordinateY", *ORIGINS[:2]}
     if table.voxels is not None:
         particles = replace(particles, coordinates=table.voxels[:, :2])
     taken = own if particles.pose is not None else own - set(ORIGINS[:2])
     extra = {**particles.extra, **{label: column for label, column in new.items() if label not in taken}}
     write_particles(replace(particles, extra=extra), path)
+
+
+def _texts(values: Float[Tensor, " n"], told: Sequence[str] | None) -> tuple[str, ...]:
+    """Numbers as text; where the file had text of the same numbers, that."""
+    new = number_texts(values.detach().cpu().double())
+    if told is None or len(told) != len(new):
+        return new
+    return tuple(
+        old if is_number(old) and abs(float(old) - float(text)) <= SAME else text for old, text in zip(told, new, strict=True)
+    )
 
 
 SET = {
