@@ -211,7 +211,7 @@ class Client:
         """
         if failures >= self.settings.attempts:
             raise EnvironmentFault(
-                f"{what}: {interruption.reason}, {failures} times in a row",
+                f"{what}: {interruption.reason}" + (f", {failures} times in a row" if failures > 1 else ""),
                 cause="the network or the archive is down, or a proxy is in between",
                 fix="start the same command again later; what has arrived is kept, and the rest is fetched then",
             ) from None
