@@ -18,6 +18,7 @@ GENERATED = DOCS / "_generated"
 PLOTLY = "application/vnd.plotly.v1+json"
 GUIDE_ORDER = (
     "files",
+    "conventions",
     "archives",
     "geometry",
     "fourier",
@@ -45,6 +46,7 @@ GUIDE_ORDER = (
     "post-processing",
     "local-resolution",
     "map-and-model",
+    "maps",
     "validation",
     "view",
     "command-line",
