@@ -92,6 +92,10 @@ def number_table(
 
 
 def fixed(value: float, *, digits: int, width: int = 0) -> str:
-    """A number with so many digits after the point where that is all it has, otherwise with as many as give it back."""
+    """A number with so many digits after the point where that is all it has, otherwise with as many as give it back.
+
+    In a column of a `width` it never touches the one before it.
+    """
     text = f"{value + 0.0:{width}.{digits}f}"
-    return text if float(text) == value else f"{value!r:>{width}}"
+    text = text if float(text) == value else f"{value!r:>{width}}"
+    return text if not width or text[0] == " " else f" {text}"
