@@ -277,7 +277,7 @@ def require_places(places: Sequence[int], count: int, path: Path) -> None:
         raise InputError(f"frame {wrong + 1} is asked for", file=path, expected=f"1 to {count}")
 
 
-def _common_shape(shapes: set[tuple[int, ...]], path: Path) -> tuple[int, int]:
+def _common_shape(shapes: set[tuple[Any, ...]], path: Path) -> tuple[int, int]:
     """The size that all pages share."""
     shape = next(iter(shapes))
     if len(shapes) != 1 or len(shape) != 2 or not all(isinstance(side, int) and side > 0 for side in shape):
