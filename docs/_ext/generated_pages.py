@@ -52,6 +52,7 @@ GUIDE_ORDER = (
     "command-line",
     "relion",
     "jobs",
+    "hostile-input",
     "course",
 )
 FLOORS = (
