@@ -227,7 +227,7 @@ def _told(files: "ConvertFiles", particles: "ParticleSet", kind: str) -> Iterabl
 
 def _thumbnail(files: "ConvertFiles", particles: "ParticleSet", y_axis: PicksAxis) -> str:
     """Draw the picks of the first micrograph that is found under both rules; where the picture went."""
-    from cryowalk.data import Coordinates
+    from cryowalk.data.coordinates import Coordinates
     from cryowalk.io import atomic_write_bytes
     from cryowalk.io.pictures import read_micrograph
     from cryowalk.io.stacks import find_stack

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
 from cryowalk.core.errors import InputError, SafetyRefusal, printable
@@ -90,7 +91,7 @@ def write_records(records: NDArray[Any], path: str | Path) -> None:
         raise InputError("only a list of records without objects can be written", file=path)
     with atomic_path(path) as temporary, temporary.open("wb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a long header needs format 2, which everybody reads
-        npy.write_array(stream, np.ascontiguousarray(records), allow_pickle=False)
+        npy.write_array(stream, np.ascontiguousarray(repack_fields(records)), allow_pickle=False)
 
 
 def merge_records(primary: NDArray[Any], others: Sequence[tuple[NDArray[Any], Path]], *, path: Path) -> NDArray[Any]:
