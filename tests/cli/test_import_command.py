@@ -200,6 +200,7 @@ def test_particles_are_grouped_by_their_micrographs_and_joined_again(inside, ses
     assert set(found.extra["rlnSomethingNew"]) == {"007"}
     assert exit_code(["optics", "--i", "Particles/split.star", "--merge", "all", "--o", "Particles/one.star", *OFF]) == 0
     assert read_star("Particles/one.star")["particles"].columns == read_star("Particles/p.star")["particles"].columns
+    assert [group.name for group in read_particles("Particles/one.star").optics] == ["mine"]
     both = "mine_shift1,mine_shift3"
     assert exit_code(["optics", "--i", "Particles/split.star", "--merge", both, "--o", "Particles/eight.star", *OFF]) == 0
     assert [group.name for group in read_particles("Particles/eight.star").optics] == [

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 from pathlib import Path
 from typing import TypeVar
 
@@ -117,7 +118,9 @@ def _named(optics: Optics, label: str) -> Optics:
 
 
 def merge_optics(exposures: Grouped, *, named: Sequence[str]) -> Grouped:
-    """The same exposures or particles with the optics groups of these names made one, which has the first one's name; of all groups where no name is given.
+    """The same exposures or particles with the optics groups of these names made one, or all groups where no name is given.
+
+    The one group has the name of the first; where all are joined, what their names have in common before the last “_” (`mine_shift01`, `mine_shift02`: `mine`).
 
     Raises
     ------
@@ -141,7 +144,10 @@ def merge_optics(exposures: Grouped, *, named: Sequence[str]) -> Grouped:
     kept = [number for number in range(len(names)) if number not in chosen[1:]]
     place = {number: kept.index(number if number in kept else chosen[0]) for number in range(len(names))}
     index = torch.tensor([place[number] for number in exposures.optics_index.tolist()], dtype=torch.int64)
-    return replace(exposures, optics=tuple(exposures.optics[number] for number in kept), optics_index=index)
+    optics = [exposures.optics[number] for number in kept]
+    if len(kept) == 1 and len(chosen) > 1:
+        optics = [replace(first, name=commonprefix(names).rpartition("_")[0] or first.name)]  # noqa: RUF071  characters are meant
+    return replace(exposures, optics=tuple(optics), optics_index=index)
 
 
 def _differences(one: Optics, other: Optics) -> list[str]:
