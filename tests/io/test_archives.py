@@ -1,6 +1,7 @@
 """Archives against one on this machine that truncates, stalls, lies, redirects and changes its mind (reliability rows 117–119)."""
 
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from cryowalk.io.archives.credentials import Token, find_token
 from cryowalk.io.archives.listing import names_in
 from cryowalk.io.archives.settings import TransferSettings
 from cryowalk.io.archives.sites import SITES
+from cryowalk.io.archives.sums import read_sums
 from cryowalk.io.archives.transfer import part_path, state_path
 from cryowalk.io.mrc import write_array
 
@@ -659,6 +661,43 @@ def test_a_credentials_file_that_others_can_read_is_refused(served, tmp_path, mo
     with pytest.raises(InputError, match="no netrc file") as told:
         find_token(configuration().site("osf"))
     assert SECRET not in str(told.value)
+
+
+# ---------------------------------------------------------------- sums of the depositor
+
+
+def test_a_list_of_sums_is_checked_where_the_archive_states_none(served, tmp_path, capsys):
+    raw = served.files[STACK]
+    sums = tmp_path / "sums.txt"
+    sums.write_text(
+        f"# of the depositor\n{hashlib.sha256(raw).hexdigest()}  ./data/stack 1.mrcs\n{hashlib.md5(raw).hexdigest()} *b.mrc\n"
+    )
+    words = ["fetch", "empiar", "10017", "--pattern", "*.mrc*,*.tif", "--sums", str(sums), "--attempts", "1"]
+    assert exit_code([*words, "--o", str(tmp_path / "out"), "--json"]) == 0
+    told = capsys.readouterr()
+    verified = {each["name"]: each["verified"] for each in json.loads(told.out)}
+    assert verified == {"data/deep/er/b.mrc": "md5", "data/stack 1.mrcs": "sha256", "data/gain.tif": "length"}
+    assert "1 files do not stand in the list of sums, such as data/gain.tif" in told.err
+    assert exit_code([*words, "--o", str(tmp_path / "out")]) == 0
+    sums.write_text(f"{'0' * 64}  stack 1.mrcs\n")
+    assert exit_code([*words, "--o", str(tmp_path / "out")]) == 6
+    assert "data/stack 1.mrcs" in capsys.readouterr().err
+    assert exit_code([*words, "--o", str(tmp_path / "other")]) == 4
+    assert "what arrived is not what the archive states" in capsys.readouterr().err
+    assert not (tmp_path / "other" / "data" / "stack 1.mrcs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hello\n", "line 1: this line holds no sum"),
+        (f"{'a' * 32}  x\n{'b' * 32}  x\n", "line 2: two lines state different sums for x"),
+    ],
+)
+def test_a_list_that_holds_no_sums_is_told(tmp_path, text, words):
+    (tmp_path / "sums.txt").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_sums(tmp_path / "sums.txt")
 
 
 # ---------------------------------------------------------------- sending

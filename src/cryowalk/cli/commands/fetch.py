@@ -25,6 +25,7 @@ class FetchFiles:
     pattern: Annotated[tuple[str, ...], "which files: patterns such as data/*.mrc, or words that are part of the path"] = ()
     half_maps: Annotated[bool, "emdb: the half maps, too"] = False
     form: Annotated[Literal["cif", "pdb"], "pdb: mmCIF or the old PDB form", "--format"] = "cif"
+    sums: Annotated[Path | None, "list of sums as md5sum or sha256sum write it, for archives that state none"] = None
     list: Annotated[bool, "only list what would be fetched"] = False
     update: Annotated[bool, "fetch files again that the archive has changed since"] = False
     json: Annotated[bool, "print JSON"] = False
@@ -43,10 +44,12 @@ def run(files: FetchFiles, settings: TransferSettings, context: Context) -> None
     from cryowalk.core.errors import UsageError
     from cryowalk.io.archives import cache_folder, open_archive
     from cryowalk.io.archives.providers import entry_name
+    from cryowalk.io.archives.sums import read_sums
 
     if files.half_maps and files.archive != "emdb":
         raise UsageError("only the EMDB has half maps", fix="leave --half-maps out")
-    archive = open_archive(files.archive, settings=settings, progress=context.progress)
+    sums = read_sums(files.sums) if files.sums is not None else None
+    archive = open_archive(files.archive, settings=settings, progress=context.progress, sums=sums)
     entry = entry_name(files.archive, files.entry)
     patterns = files.pattern
     if files.archive == "pdb":

@@ -66,7 +66,10 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 class Client:
-    """Requests to one site and wherever it redirects to; `progress` hears of repetitions and can stop any wait."""
+    """Requests to one site and wherever it redirects to; `progress` hears of repetitions and can stop any wait.
+
+    `sums` are those that the user knows of files, by their names.
+    """
 
     def __init__(
         self,
@@ -74,10 +77,12 @@ class Client:
         configuration: Configuration,
         *,
         token: Token | None = None,
+        sums: Mapping[str, str] | None = None,
         settings: TransferSettings | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.site = site
+        self.sums = sums or {}
         self.settings = settings or TransferSettings()
         self.progress = progress or SilentProgress()
         self._configuration = configuration

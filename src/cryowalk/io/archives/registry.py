@@ -1,6 +1,6 @@
 """Which archives there are, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cryowalk.core.execution import Progress
 from cryowalk.io.archives.archive import Archive
@@ -25,8 +25,11 @@ def open_archive(
     settings: TransferSettings | None = None,
     table: Configuration | None = None,
     progress: Progress | None = None,
+    sums: Mapping[str, str] | None = None,
 ) -> Archive:
     """The archive of this name (pdb, emdb, empiar or osf), with the user's mirrors, proxy and token.
+
+    `sums` are sums of files, such as `sha256:9f86…`, by name (`sums.read_sums`); they are checked beside those that the archive states.
 
     Raises
     ------
@@ -37,5 +40,5 @@ def open_archive(
     """
     table = table or configuration()
     site = table.site(name)
-    client = Client(site, table, token=find_token(site), settings=settings, progress=progress)
+    client = Client(site, table, token=find_token(site), sums=sums, settings=settings, progress=progress)
     return KINDS[name](client)

@@ -32,8 +32,11 @@ class Known:
 
     def is_that(self, remote: RemoteFile) -> bool:
         """Whether the archive's file is this one, as far as the archive tells."""
+        strong = [stated for stated in remote.checksums if stated.startswith("sha256:")]
+        if strong:
+            return all(stated == f"sha256:{self.sha256}" for stated in strong)
         if remote.checksums:
-            return bool({self.stated, f"sha256:{self.sha256}"} & set(remote.checksums))
+            return self.stated in remote.checksums
         return remote.bytes in (None, self.bytes)
 
 

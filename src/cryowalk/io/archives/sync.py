@@ -8,6 +8,7 @@ from cryowalk.core.errors import EnvironmentFault, InputError, StateConflict
 from cryowalk.io.archives.archive import Existing, Fetched, RemoteFile, fits
 from cryowalk.io.archives.client import Client
 from cryowalk.io.archives.store import Known, Store, checksum_of
+from cryowalk.io.archives.sums import with_sums
 from cryowalk.io.archives.transfer import arriving
 from cryowalk.io.atomic import atomic_path, move_into_place
 
@@ -33,8 +34,14 @@ def download(
     )
     if doubled:
         raise EnvironmentFault(f"the archive lists a file twice: {min(doubled)}")
+    files = tuple(with_sums(remote, client.sums) for remote in files)
+    unstated = [remote.name for remote in files if client.sums and not remote.checksums]
+    if unstated:
+        client.progress.note(f"{len(unstated)} files do not stand in the list of sums, such as {unstated[0]}")
     here = {remote.name: store.known(remote.name) or store.adopt(remote.name, remote) for remote in files}
     foreign = [name for name, known in here.items() if known is None and store.path(name).exists()]
+    if existing == "keep":
+        foreign += [remote.name for remote in files if _contradicts(here[remote.name], remote, store, client)]
     if foreign:
         listed = ", ".join(foreign[:TOLD]) + (f" and {len(foreign) - TOLD} more" if len(foreign) > TOLD else "")
         raise StateConflict(
@@ -44,6 +51,14 @@ def download(
             fix="move them away, or give another --o",
         )
     return tuple(_one(remote, here[remote.name], (store, cache), client=client, existing=existing) for remote in files)
+
+
+def _contradicts(known: Known | None, remote: RemoteFile, store: Store, client: Client) -> bool:
+    """Whether the file that is here is another than the user's list of sums says."""
+    if known is None or with_sums(RemoteFile(name=remote.name, urls=()), client.sums).checksums == ():
+        return False
+    stated = remote.checksums[0]
+    return known.stated != stated and checksum_of(store.path(remote.name), stated.partition(":")[0]) != stated
 
 
 def _one(
