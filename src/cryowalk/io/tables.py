@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from cryowalk.core.errors import InputError, UsageError, printable
 from cryowalk.io.cryosparc_records import read_records, write_records
+from cryowalk.io.hdf5_guard import is_hdf5
+from cryowalk.io.hdf5_names import with_own_names
+from cryowalk.io.hdf5_tables import read_hdf5_tables
 from cryowalk.io.relinking import seen_from
 from cryowalk.io.relion_labels import kind_of_label
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
@@ -167,7 +170,7 @@ Table = StarTable | RecordTable
 
 
 def read_table(path: str | Path) -> Table:
-    """The table of particles, micrographs, movies or other items in a STAR or .cs file; nothing but its form is checked.
+    """The table of particles, micrographs, movies or other items in a STAR, .cs or HDF5 file; nothing but its form is checked.
 
     Raises
     ------
@@ -177,7 +180,7 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     if path.suffix.lower() == ".cs":
         return RecordTable(records=read_records(path), path=path)
-    star = read_star(path)
+    star = with_own_names(read_hdf5_tables(path), path) if is_hdf5(path) else read_star(path)
     return StarTable(star=star, place=_place_of_items(star), path=path)
 
 
