@@ -25,10 +25,10 @@ from cryowalk.io.archives import Archive, configuration, open_archive
 from cryowalk.io.archives.archive import safe_name
 from cryowalk.io.archives.credentials import Token, find_token
 from cryowalk.io.archives.listing import names_in
+from cryowalk.io.archives.parts import part_path, state_path
 from cryowalk.io.archives.settings import TransferSettings
 from cryowalk.io.archives.sites import SITES
 from cryowalk.io.archives.sums import read_sums
-from cryowalk.io.archives.transfer import part_path, state_path
 from cryowalk.io.mrc import write_array
 
 SECRET = "osf-token-8bc1ee0c"
@@ -485,6 +485,19 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(served, tmp_path):
     with pytest.raises(SafetyRefusal, match="a link in the folder leads out of it"):
         get(patterns=("notes",), folder=tmp_path / "out")
     assert left(tmp_path / "away") == []
+
+
+def test_a_registration_is_listed_like_a_project(served, monkeypatch):
+    lists = f"{served.url}/files/strange/registrations/abcde/files"
+    store = {
+        "attributes": {"kind": "folder", "name": "osfstorage", "provider": "osfstorage"},
+        "relationships": {"files": {"links": {"related": {"href": f"{lists}/osfstorage/"}}}},
+    }
+    one = {"attributes": {"kind": "file", "name": "a.txt", "size": 5}, "links": {"download": f"{served.url}/files/notes/x"}}
+    served.files["strange/registrations/abcde/files/"] = json.dumps({"data": [store], "links": {}}).encode()
+    served.files["strange/registrations/abcde/files/osfstorage/"] = json.dumps({"data": [one], "links": {}}).encode()
+    monkeypatch.setenv("CRYOWALK_OSF_URL", f"{served.url}/files/strange")
+    assert [(each.name, each.bytes) for each in open_archive("osf", settings=QUICK).list("abcde")] == [("a.txt", 5)]
 
 
 def test_pages_in_a_circle_and_trees_without_end_are_noticed(served, monkeypatch):

@@ -117,7 +117,14 @@ class OsfArchive:
         return found
 
     def _root(self, node: str) -> Folder:
-        stores = list(self._items(f"{self.client.site.urls[0]}/nodes/{quote(node)}/files/"))
+        api = self.client.site.urls[0]
+        try:
+            stores = list(self._items(f"{api}/nodes/{quote(node)}/files/"))
+        except NotThere as error:  # it may be a registration, a project that was frozen
+            try:
+                stores = list(self._items(f"{api}/registrations/{quote(node)}/files/"))
+            except NotThere:
+                raise error from None
         for item in stores:
             if self.provider in (_part(item, "attributes").get("provider"), _part(item, "attributes").get("name")):
                 return folder_of(item)

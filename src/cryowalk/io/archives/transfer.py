@@ -1,7 +1,5 @@
 """One file over the network: into NAME.part, resumed where it broke off if it is still the same file, verified, and only then given its name."""
 
-import fcntl
-import json
 import math
 import os
 import re
@@ -11,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from cryowalk.core.errors import EnvironmentFault, SafetyRefusal, StateConflict
+from cryowalk.core.errors import EnvironmentFault, SafetyRefusal
 from cryowalk.io.archives.archive import RemoteFile
 from cryowalk.io.archives.client import Client, Interrupted, NotThere, failure, place
 from cryowalk.io.archives.contents import LOOKED_AT, require_start, require_whole
+from cryowalk.io.archives.parts import held_part, part_path, read_state, state_path, this_boot, trusted_length, write_state
 from cryowalk.io.archives.store import checksum_of
 from cryowalk.io.archives.waiting import pieces
-from cryowalk.io.atomic import atomic_write_text, write_fault
+from cryowalk.io.atomic import write_fault
 
 if TYPE_CHECKING:
     import requests
@@ -43,24 +42,6 @@ class Arrival:
     url: str
 
 
-def part_path(path: Path) -> Path:
-    """Where a file grows until it is whole."""
-    return path.with_name(path.name + ".part")
-
-
-def state_path(path: Path) -> Path:
-    """Where it is written what the part is a part of."""
-    return path.with_name(f".{path.name}.part.json")
-
-
-def this_boot() -> str:
-    """A name for the time since this machine was started; empty where it has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
 @contextmanager
 def arriving(client: Client, remote: RemoteFile, path: Path, *, unless: str = "") -> Iterator[Arrival | None]:
     """The file, whole and verified, under its temporary name; None if it still is in the state called `unless` (an ETag). Mirrors are tried in turn.
@@ -72,7 +53,7 @@ def arriving(client: Client, remote: RemoteFile, path: Path, *, unless: str = ""
     StateConflict
         If another process is fetching it.
     """
-    with _held(path, client) as stream:
+    with held_part(path, client.progress) as stream:
         transferred = 0
         for number, url in enumerate(remote.urls, 1):
             download = _Download(client, remote, url=url, path=path, stream=stream)
@@ -96,32 +77,6 @@ def arriving(client: Client, remote: RemoteFile, path: Path, *, unless: str = ""
         )
 
 
-@contextmanager
-def _held(path: Path, client: Client) -> Iterator[BinaryIO]:
-    """The part, open for reading and writing, while no other process may write it; an empty one is removed at the end, with its state."""
-    part = part_path(path)
-    try:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise write_fault(part, error) from error
-    with os.fdopen(descriptor, "r+b") as stream:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateConflict(
-                "another process is fetching this file", file=part, fix="wait until it has ended, or give another folder"
-            ) from None
-        except OSError as error:  # a file system without locks: length and sums still tell what is whole
-            client.progress.note(f"{part}: no lock ({error.strerror}); do not start the same command twice")
-        try:
-            yield stream
-        finally:
-            stream.flush()
-            if not part.exists() or part.stat().st_size == 0:
-                part.unlink(missing_ok=True)
-                state_path(path).unlink(missing_ok=True)
-
-
 class _Download:
     """One file from one address."""
 
@@ -135,11 +90,8 @@ class _Download:
         self.is_pieced = False  # whether what is held came in more than one answer
         self.is_bounded = True  # whether the answer said where the file ends
         self._bar = self._began_at = self._told = 0  # megabytes of this answer, bytes before it, megabytes told of it
-        self.state = self._state()
-        size = part_path(path).stat().st_size
-        # What a killed process wrote is there as long as the machine runs; after a power cut only what was flushed to the disk.
-        held = size if self.state["boot"] and self.state["boot"] == this_boot() else min(self.state["held"], size)
-        self.held = held if self.state["total"] is None or held <= self.state["total"] else 0
+        self.state = read_state(path, url, remote.checksums)
+        self.held = trusted_length(path, self.state)
 
     def whole(self, unless: str) -> Arrival | None:
         """The verified part, or None if the archive's file is unchanged; a part that was pieced together wrongly is fetched once more from its start."""
@@ -162,25 +114,6 @@ class _Download:
             etag=str(self.state["etag"]),
             url=place(self.url),
         )
-
-    def _state(self) -> dict[str, Any]:
-        """What the part is known to be a part of; a part of something else, or of something unknown, counts as nothing."""
-        fresh: dict[str, Any] = {"url": self.url, "etag": "", "modified": "", "total": None, "held": 0, "boot": ""}
-        fresh["checksums"] = list(self.remote.checksums)
-        try:
-            state = json.loads(state_path(self.path).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return fresh
-        numbers = isinstance(state, dict) and [state.get("held"), state.get("total") or 0]
-        fits = numbers and all(isinstance(each, int) and each >= 0 for each in numbers)
-        texts = fits and all(isinstance(state.get(name), str) for name in ("etag", "modified", "boot"))
-        same = (
-            texts
-            and state.keys() == fresh.keys()
-            and (state["url"], state["checksums"]) == (self.url, list(self.remote.checksums))
-        )
-        # Without a name of its state or a sum, nobody could tell whether the rest belongs to the same file.
-        return state if same and (state["etag"] or state["modified"] or self.remote.checksums) else fresh
 
     def _run(self, unless: str) -> bool:
         """Whether the archive has another file than `unless`; it is held completely then."""
@@ -380,7 +313,7 @@ class _Download:
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.state |= {"held": self.held, "boot": this_boot()}
-        atomic_write_text(state_path(self.path), json.dumps(self.state, ensure_ascii=True))
+        write_state(self.path, self.state)
 
     def _verified(self) -> str:
         """By what the file is known to be whole, in words."""
