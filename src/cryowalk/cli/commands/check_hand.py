@@ -1,4 +1,4 @@
-"""`cryowalk check-hand`: whether a map, or the geometry of a tilt series, has the right hand."""
+"""`cryowalk check-hand`: whether a map, or the geometry of tilt series, has the right hand."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,13 @@ LEAST_RESOLUTION_VOXELS = 2.5  # finer than this many voxels no map shows detail
 class HandFiles:
     """The map, and what tells its hand."""
 
-    volume: Annotated[Path, "the map, MRC", "--i"]
+    volume: Annotated[Path, "the map, MRC; or a STAR file of tilt series", "--i"]
     model: Annotated[Path | None, "an atomic model in the frame of the map's origin, PDB or mmCIF"] = None
     reference: Annotated[Path | None, "a map whose hand is known, MRC; any grid", "--ref"] = None
     resolution: Annotated[
         float | None, "resolution of the map, Å; with a reference found by FSC 0.5 unless given", ("above", 0)
     ] = None
+    finest: Annotated[float, "of tilt series: finest spacing whose rings are fitted, Å", ("above", 0)] = 8.0
     pixel_size: Annotated[float | None, "voxel size, Å, instead of that of the header"] = None
     json: Annotated[bool, "print JSON"] = False
 
@@ -40,6 +41,9 @@ def run(files: HandFiles, settings: None, context: Context) -> None:  # noqa: AR
     from cryowalk.validation.hand import WITHOUT_MODEL, check_hand, check_hand_against
     from cryowalk.workflow.map_motion_stages import on_grid_of
 
+    if files.volume.suffix.lower() == ".star":
+        check_tilt_series(files, context)
+        return
     if (files.model is None) == (files.reference is None):
         both = "both a model and a reference were given" if files.model else "there is nothing that tells the hand"
         raise UsageError(both, cause="" if files.model else WITHOUT_MODEL, fix="give --model FILE.pdb or --ref MAP.mrc")
@@ -66,6 +70,41 @@ def run(files: HandFiles, settings: None, context: Context) -> None:  # noqa: AR
     context.emit(facts, words=lambda: in_words(found, files.volume), as_json=files.json)
 
 
+def check_tilt_series(files: HandFiles, context: Context) -> None:
+    """Nothing; the hand of each tilt series, by its defocus gradients, is printed."""
+    from cryowalk.ctf_estimation.settings import CtfSettings
+    from cryowalk.workflow.tilt_hand_stages import hands_of_tilt_series
+
+    context.verify(files.volume)
+    settings = CtfSettings(box=256, finest_resolution=files.finest)
+    found = hands_of_tilt_series(files.volume, settings, progress=context.progress)
+    context.progress.finish()
+    signs = {"right": "1", "reversed": "-1", "undecided": ""}
+    facts = [
+        {
+            "tilt_series": name,
+            "hand": one.hand,
+            "slope": one.slope,
+            "error": one.error,
+            "images": one.images,
+            "rlnTomoHand": signs[one.hand],
+            "rlnTomoHand_in_file": stated,
+        }
+        for name, (one, stated) in found.items()
+    ]
+    lines = []
+    for name, (one, stated) in found.items():
+        numbers = f"gradients of defocus are {one.slope:.2f} ± {one.error:.2f} of what the angles say, in {one.images} images"
+        if one.hand == "undecided":
+            lines.append(f"{name}: not told: {numbers}")
+            continue
+        wanted = signs[one.hand]
+        told = "as in the file" if stated == wanted else f"the file has {stated or 'none'}"
+        cure = "" if one.hand == "right" else "; or turn the signs of the tilt angles"
+        lines.append(f"{name}: rlnTomoHand {wanted} ({told}{cure}): {numbers}")
+    context.emit(facts, words=lambda: "\n".join(lines), as_json=files.json)
+
+
 def in_words(found: "HandCheck", path: Path) -> str:
     """The verdict, what it rests on, and what to do."""
     numbers = (
@@ -82,8 +121,9 @@ def in_words(found: "HandCheck", path: Path) -> str:
 
 COMMAND = Command(
     name="check-hand",
-    summary="Tell the hand of a map by a model or by another map.",
+    summary="Tell the hand of a map, by a model or a map, or of tilt series.",
     run=run,
     files=HandFiles,
-    details="The map and its mirror image are each brought onto the model or the reference, and the better fit decides, if it is clearly better.",
+    details="The map and its mirror image are each brought onto the model or the reference, and the better fit decides, if it is clearly better. "
+    "Of a STAR file of tilt series the gradients of defocus in the tilted images tell rlnTomoHand.",
 )
