@@ -18,6 +18,7 @@ GENERATED = DOCS / "_generated"
 PLOTLY = "application/vnd.plotly.v1+json"
 GUIDE_ORDER = (
     "files",
+    "hdf5",
     "conventions",
     "archives",
     "geometry",
