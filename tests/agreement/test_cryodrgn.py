@@ -162,7 +162,7 @@ def test_its_loaders_take_our_pickles_stacks_and_tables(python, folder, generato
     np.testing.assert_array_equal(found["z"], mean.numpy())
     assert read_cryodrgn_config(folder / "theirs.yaml")["model_args"]["zdim"] == 8
     for row in range(6):
-        ours = contrast_transfer(read.optics[int(read.optics_index[row])], read.defocus[[row]], size=(BOX, BOX))
+        ours = contrast_transfer(read.optics[int(read.optics_index[row])], read.defocus[row : row + 1], size=(BOX, BOX))
         theirs = np.array(found["ctf"][row]).reshape(BOX, BOX // 2 + 1)
         inside = np.arange(BOX // 2)  # the last column stands for both signs of the highest frequency
         np.testing.assert_allclose(-theirs[:, inside], ours.squeeze().numpy()[:, inside], atol=6e-3)  # the exact negative
@@ -177,9 +177,9 @@ def test_the_command_brings_its_pickles_back_to_star(python, folder, generator) 
             [
                 "convert",
                 "--i",
-                "parse_pose_star.pkl",
+                "0.pkl",
                 "--ctf",
-                "parse_ctf_star.pkl",
+                "1.pkl",
                 "--images",
                 "p.mrcs",
                 "--o",
