@@ -41,6 +41,19 @@ class ConvertFiles:
         Path | None, "cryoDRGN: the stack that --i POSES.pkl belongs to, or the .star or .cs file it was made from"
     ] = None
     ind: Annotated[Path | None, "cryoDRGN: keep only the particles of this ind.pkl"] = None
+    scale: Annotated[
+        float, "picks: pixels of the micrograph that one of the input is (Topaz's down-sampling)", ("min", 0.001), ("max", 1000)
+    ] = 1.0
+    height: Annotated[
+        int | None, "picks: count y from the other end of a micrograph of this height, px; as it stands unless given", ("min", 1)
+    ] = None
+
+    def holds_picks(self) -> bool:
+        """Whether the input is a STAR file of picks."""
+        from cryowalk.io import read_star
+        from cryowalk.io.star_kinds import star_kind
+
+        return star_kind(read_star(self.input)) in ("coordinates", "coordinate table", "coordinate files")
 
 
 def run(files: ConvertFiles, settings: None, context: Context) -> None:  # noqa: ARG001  every command has the same three
@@ -79,19 +92,21 @@ def _converted(files: ConvertFiles, kind: str, context: Context) -> str | None:
     from cryowalk.cli.commands.convert_hdf5 import convert_stack, is_stack_conversion
     from cryowalk.cli.convert_images import convert_movie, convert_mrc, convert_structure, convert_structure_to_map
     from cryowalk.cli.convert_particles import convert_particles
+    from cryowalk.cli.convert_text import TEXT_ENDINGS, convert_text
 
     suffix = files.output.suffix.lower()
     if is_stack_conversion(kind, suffix) and suffix not in (".cs", ".pkl"):
         return convert_stack((files.input, files.output), kind, mode=files.mode, pixel_size=files.pixel_size, context=context)
     if kind == "structure" and suffix in (*STRUCTURES, ".mrc", ".map"):
         return convert_structure(files) if suffix in STRUCTURES else convert_structure_to_map(files)
+    if kind in ("text", "mdoc") or (kind == "star" and (suffix in TEXT_ENDINGS and (suffix != ".star" or files.holds_picks()))):
+        return convert_text(files, kind) if suffix in TEXT_ENDINGS else None
     if kind in TABLES and suffix in TABLE_ENDINGS:
         return _table(files) or convert_particles(files, kind, context)
     if kind == "mrc" and suffix in (".mrc", ".mrcs", ".map"):
         return convert_mrc(files, context)
-    if (kind == "tiff" and suffix in (".mrc", ".mrcs", *MOVIES)) or (kind == "mrc" and suffix in MOVIES):
-        return convert_movie(files, context)
-    return None
+    is_movie = (kind == "tiff" and suffix in (".mrc", ".mrcs", *MOVIES)) or (kind == "mrc" and suffix in MOVIES)
+    return convert_movie(files, context) if is_movie else None
 
 
 def _table(files: ConvertFiles) -> str:
@@ -113,5 +128,5 @@ COMMAND = Command(
     summary="Convert maps, stacks, movies, particle tables and structures.",
     run=run,
     files=ConvertFiles,
-    details="The ending of --o decides: structure to .pdb, .cif or a map; particles between RELION (.star), cryoSPARC (.cs with its .csg), cryoDRGN (.pkl) and HDF5, every column and its order kept; MRC of any mode, byte order or compression to plain MRC; movies to .mrc, .tiff or .eer (counts).",
+    details="The ending of --o decides: structure to .pdb, .cif or a map; particles between RELION (.star), cryoSPARC (.cs with its .csg), cryoDRGN (.pkl) and HDF5, every column and its order kept; MRC of any mode, byte order or compression to plain MRC; movies to .mrc, .tiff or .eer (counts); picks between .star, .box, .cbox, .csv, .tsv, .txt and .coord; .aln to .xf and .tlt; mdoc and Warp XML to .star and .tlt; motive lists to .tbl.",
 )
