@@ -20,6 +20,7 @@ GUIDE_ORDER = (
     "files",
     "hdf5",
     "conventions",
+    "cryosparc-cryodrgn",
     "archives",
     "geometry",
     "fourier",

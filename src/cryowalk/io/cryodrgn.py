@@ -20,8 +20,7 @@ from cryowalk.core.units import DEGREE
 from cryowalk.data.optics import Defocus, Optics
 from cryowalk.data.particles import ParticleSet
 from cryowalk.data.pose import Pose
-from cryowalk.io.cryosparc_optics import shortest
-from cryowalk.io.cryosparc_values import distinct
+from cryowalk.io.cryosparc_optics import combinations, shortest
 from cryowalk.io.safe_pickle import read_numpy_pickles
 from cryowalk.io.safe_pickle_writer import write_numpy_pickle, write_numpy_pickles
 
@@ -146,9 +145,7 @@ def read_cryodrgn_ctf(path: str | Path) -> ParticleSet:
             raise InputError(
                 f"the {name} of particle {row + 1} is {values[row, column]:g}", file=path, expected=f"{low:g} to {high:g}"
             )
-    settings = list(map(tuple, table[:, [0, 1, 5, 6, 7]].tolist()))
-    groups, index = distinct(_objects(settings))
-    firsts = [int(np.flatnonzero(index == number)[0]) for number in range(len(groups))]
+    index, firsts = combinations([table[:, column] for column in (0, 1, 5, 6, 7)], len(table))
     optics = tuple(_optics(table[row], f"opticsGroup{number}") for number, row in enumerate(firsts, start=1))
     major, minor, azimuth, phase = (torch.from_numpy(values[:, column].copy()) for column in (2, 3, 4, 8))
     return ParticleSet(
@@ -156,12 +153,6 @@ def read_cryodrgn_ctf(path: str | Path) -> ParticleSet:
         optics_index=torch.from_numpy(index),
         defocus=Defocus(major=major, minor=minor, azimuth=azimuth * DEGREE, phase_shift=phase * DEGREE),
     )
-
-
-def _objects(items: list[Any]) -> NDArray[Any]:
-    column = np.empty(len(items), dtype=object)
-    column[:] = items
-    return column
 
 
 def _optics(row: NDArray[Any], name: str) -> Optics:

@@ -52,7 +52,7 @@ def optics_of(records: NDArray[Any], path: Path | None) -> tuple[tuple[Optics, .
     used += [name for name in ("ctf/tilt_A", "ctf/anisomag") if name in names]
     used += [name for name in names if name.startswith(GROUP_EXTRA)]
     used = [name for name in used if name != "blob/shape" or _is_square(records)]
-    index, firsts = _combinations([records[name] for name in used], len(records))
+    index, firsts = combinations([records[name] for name in used], len(records))
     for name, (low, high) in RANGES.items():
         if name in names:
             _check_range(finite(records[firsts], name, path), name, path, (low, high))
@@ -77,7 +77,7 @@ def _check_range(values: NDArray[np.float64], name: str, path: Path | None, limi
         )
 
 
-def _combinations(columns: list[NDArray[Any]], count: int) -> tuple[NDArray[np.int64], list[int]]:
+def combinations(columns: list[NDArray[Any]], count: int) -> tuple[NDArray[np.int64], list[int]]:
     """The number of each row's combination of values, by first appearance, and the first row of each."""
     codes = np.zeros(count, np.int64)
     for column in columns:

@@ -140,12 +140,15 @@ def _assembled(base: NDArray[Any] | None, fields: Fields, count: int) -> NDArray
             widens = dtype is not None and dtype.kind == "S" and anew.kind == "S" and anew.itemsize > dtype.itemsize
             dtype = anew if dtype is None or dtype.shape != anew.shape or widens else dtype
         described.append((name, dtype))
-    records = np.zeros(count, dtype=described)
-    for name, _ in described:
-        if name in fields:
-            records[name] = fields[name]
-        elif base is not None:
-            records[name] = base[name]
+    if base is not None and np.dtype(described) == base.dtype:
+        records = base.copy()
+    else:
+        records = np.zeros(count, dtype=described)
+        for name in names if base is not None else ():
+            if name not in fields and base is not None:
+                records[name] = base[name]
+    for name, column in fields.items():
+        records[name] = column
     return records
 
 
