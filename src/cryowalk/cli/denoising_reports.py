@@ -42,7 +42,9 @@ def _of_particles(directory: Path, facts: dict[str, Any], inputs: list[Path]) ->
     source = next((path for path in inputs if path.suffix == ".star" and path.is_file()), None)
     particles = None if source is None else read_particles(source)
     if particles is not None and particles.images is not None:
-        before = particles.images.read(shown)
+        place = {name: row for row, name in enumerate(particles.image_names)}  # damaged images of the source were left out
+        names = facts.get("first_images", [])
+        before = particles.images.read([place.get(name, row) for row, name in enumerate(names[: len(shown)])] or shown)
         pictures.append(Captioned(figure=images(ImageStack(pixels=before, pixel_size=particles.pixel_size)), caption="Before."))
     figure = images(ImageStack(pixels=quiet, pixel_size=after.pixel_size or 1.0))
     pictures.append(Captioned(figure=figure, caption="After, the CTF undone."))

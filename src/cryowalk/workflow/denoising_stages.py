@@ -46,6 +46,7 @@ PARTICLES_NAME = "denoised.star"
 TABLE_NAME = "denoised_micrographs.star"
 MICROGRAPHS, RESULTS, PICTURES = "micrographs", "results", "pictures"
 _SEEN, _KNOWN = 0.143, 0.8  # correlations of halves between which the gain of shells is summed up
+_NAMED = 24  # images whose names are kept, for a report
 _PIECE = 512  # pixels of a micrograph that a report shows
 NOT_DATA = "Denoised is not data: it is for looking, picking and masks. Refine, average and measure resolution with the unfiltered images and half maps."
 Kind = Literal["particles", "half maps", "pairs", "micrographs"]
@@ -213,7 +214,7 @@ def _particle_files(job: Job, inputs: DenoisingInputs, settings: DenoisingSettin
     # The CTF is undone: its columns go, so that no program undoes it again.
     clean = replace(particles, defocus=None).with_images(MrcStackReader(stack), image_names(stack, len(particles), star=star))
     write_particles(clean, star)
-    return {"count": len(particles), **facts}
+    return {"count": len(particles), "first_images": list(particles.image_names[:_NAMED]), **facts}
 
 
 def _of_covariance(found: ImageCovariance, box: int, pixel_size: float) -> dict[str, Any]:
