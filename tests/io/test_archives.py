@@ -233,6 +233,19 @@ def test_a_file_changed_between_two_calls_is_fetched_anew(served, tmp_path):
     assert one.path.read_bytes() == bytes(other)
 
 
+def test_a_rest_of_another_state_is_known_by_its_etag_alone(served, tmp_path):
+    """The server heeds no If-Range and the archive states no sum: two halves of two files would make a sound map."""
+    other = served.files[STACK][:1024] + bytes(value ^ 1 for value in served.files[STACK][1024:])
+
+    def swapped(answer, content):
+        served.files[STACK] = other
+        faults.changed(answer, other)
+
+    served.misbehaviour[STACK] = [faults.broken_off(0.5), swapped]
+    (one,) = get("empiar", "10017", ("stack",), folder=tmp_path)
+    assert one.path.read_bytes() == other
+
+
 def test_a_part_of_which_nobody_can_tell_what_it_is_counts_as_nothing(served, tmp_path):
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "stack 1.mrcs"
