@@ -23,14 +23,13 @@ from cryowalk.io.relion import read_particles, write_particles
 from cryowalk.io.safe_pickle import read_numpy_pickle
 
 pytestmark = [pytest.mark.agreement, pytest.mark.slow]
-USUAL = Path("/work/tmp/venv-cryodrgn/bin/python")
 BOX, SIZE = 32, 2.0
 
 
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The Python that has cryoDRGN; the test is skipped, with the reason, where it is missing."""
-    path = Path(os.environ.get("CRYOWALK_CRYODRGN_PYTHON", USUAL))
+    path = Path(os.environ.get("CRYOWALK_CRYODRGN_PYTHON", ""))
     if not path.is_file():
         pytest.skip(
             "no cryoDRGN: make an environment (python -m venv V; V/bin/pip install cryodrgn) and name V/bin/python in CRYOWALK_CRYODRGN_PYTHON"
