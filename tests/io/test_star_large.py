@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cryowalk.core.errors import InputError
-from cryowalk.io import star_parser, star_writer
+from cryowalk.io import star_numbers, star_parser, star_writer
 from cryowalk.io.star import StarBlock, StarFile, format_star, parse_star, read_star, write_star
 from cryowalk.io.star_columns import LargeColumns, concatenated
 from cryowalk.io.star_numbers import numbers
@@ -234,3 +234,23 @@ def test_blocks_of_many_values_are_written_the_same(monkeypatch, tmp_path):
     plain = format_star(star)
     monkeypatch.setattr(star_writer, "_MANY", 0)
     assert format_star(star) == plain
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.floats(-1e6, 1e6), st.integers(-(10**9), 10**9).map(lambda k: k / 1e6 + 5e-7)), min_size=1, max_size=30
+    ),
+    st.integers(0, 8),
+)
+def test_many_numbers_are_written_as_few_are(values, digits):
+    rounded = np.round(np.array(values), digits) + 0.0
+    expected = tuple((f"%.{digits}f " * len(values) % tuple(rounded.tolist())).split())
+    assert star_numbers._fixed_texts(rounded, digits) == expected
+
+
+def test_numbers_too_large_for_the_compiled_writing_are_left_to_the_plain_one(monkeypatch):
+    monkeypatch.setattr(star_numbers, "_MANY", 1)
+    assert star_numbers.number_texts([1e15, -0.0, 2.5]) == ("1000000000000000.000000", "0.000000", "2.500000")
+    assert star_numbers.number_texts([float("inf")]) == ("inf",)
+    assert star_numbers.number_texts([-0.0000001, 12.3456785]) == ("0.000000", "12.345678")

@@ -133,7 +133,7 @@ def read_particles(
     pose, defocus = table_pose(table, sizes, file, used), table_defocus(table, file, used)
     half, classes = _whole(table, "rlnRandomSubset", file, used, low=0, high=2), _whole(table, "rlnClassNumber", file, used)
     coordinates = _coordinates(table, file, used)
-    extra = {label: column for label, column in table.columns.items() if label not in used}
+    extra = table.only(label for label in table.columns if label not in used).columns
     return ParticleSet(
         optics=optics,
         optics_index=optics_index,

@@ -11,6 +11,9 @@ from cryowalk.core.errors import InputError, printable
 from cryowalk.io.star import StarBlock
 from cryowalk.io.star_columns import LargeColumns
 
+_MANY = 200_000  # numbers that are written by compiled code
+_EXACT = 2.0**50  # whole numbers of units below this have the digits of the number itself
+
 
 def numbers(
     block: StarBlock, label: str, *, path: Path | None, low: float = -1e12, high: float = 1e12, hint: str = ""
@@ -96,7 +99,21 @@ def is_number(text: str) -> bool:
 def number_texts(values: Any, *, digits: int = 6) -> tuple[str, ...]:
     """Each number with so many digits after the point, as RELION writes them; never a negative zero."""
     rounded = np.round(np.asarray(values, dtype=np.float64), digits) + 0.0
+    if rounded.size >= _MANY and (texts := _fixed_texts(rounded, digits)) is not None:
+        return texts
     return tuple((f"%.{digits}f " * rounded.size % tuple(rounded.tolist())).split())
+
+
+def _fixed_texts(rounded: NDArray[Any], digits: int) -> tuple[str, ...] | None:
+    """The same for many numbers, in compiled code; None where one is too large for its digits to be those of a whole number of units."""
+    units = np.rint(rounded.reshape(-1) * 10.0**digits)
+    if not bool((np.abs(units) < _EXACT).all()):  # nor where one is not finite
+        return None
+    from cryowalk.io.star_compiled import fixed_point
+
+    out = np.empty(units.size * (digits + 20), np.uint8)
+    size = fixed_point(units.astype(np.int64), digits, out)
+    return tuple(out[:size].tobytes().decode("ascii").split("\n")[:-1])
 
 
 def constant_texts(values: Any) -> tuple[str, ...]:
