@@ -238,3 +238,13 @@ def test_maps_of_the_emdb(tmp_path, real_data, name):
     np.testing.assert_array_equal(read_array(again.path), ours.astype(np.float32))
     along = dict(zip(header.axes, start, strict=True))
     assert again.start == (along[1], along[2], along[3])
+
+
+def test_a_large_stack_of_16_bit_reals_passes_the_validator(tmp_path):
+    images = torch.from_numpy(values((40, 64, 64)))
+    with MrcStackWriter(tmp_path / "x.mrcs", image_shape=(64, 64), pixel_size=1.7, sample_format="float16") as writer:
+        writer.write(images)
+    assert is_valid(tmp_path / "x.mrcs") is True
+    assert read_header(tmp_path / "x.mrcs").rms == -1  # not determined: mrcfile's own sum of squares ends at 65504
+    write_array(images.numpy()[:2, :8, :8], tmp_path / "y.mrc", voxel_size=1.7, sample_format="float16")
+    assert read_header(tmp_path / "y.mrc").rms == pytest.approx(float(images[:2, :8, :8].std(correction=0)), rel=1e-3)

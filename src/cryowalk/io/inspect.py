@@ -157,7 +157,8 @@ def describe_mrc(header: MrcHeader) -> Description:
         )
     if header.maximum > header.minimum:
         words.append(
-            f"values from {header.minimum:.4g} to {header.maximum:.4g}, mean {header.mean:.4g}, deviation {header.rms:.4g} (header)"
+            f"values from {header.minimum:.4g} to {header.maximum:.4g}, mean {header.mean:.4g}"
+            + (f", deviation {header.rms:.4g} (header)" if header.rms >= 0 else " (header)")
         )
     more_words, more_facts = extended_in_words(header)
     words += more_words
