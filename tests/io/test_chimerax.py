@@ -44,7 +44,7 @@ def test_maps_are_numbered_in_order_hidden_ones_come_after_and_values_are_of_the
     assert "volume #3 transparency 0.75" in lines
     assert 'open "../model.cif"' in lines
     assert "cartoon #4" in lines
-    assert "transparency #1 50" in lines
+    assert "volume #1 transparency 0.5" in lines
     opened = [line for line in lines if line.startswith("open ")]
     assert len(opened) == 4
     assert lines[0].startswith("# ")

@@ -16,6 +16,7 @@ CXC_ENDINGS = {".cxc"}
 COLOURS = ("#7fa8c9", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 MODEL_COLOUR = "#d55e00"
 MASK_COLOUR = "#999999"
+BESIDE_MODEL = 0.5  # transparency of a map in which a model is to be seen
 _VIRIDIS = ("#fde725", "#7ad151", "#22a884", "#2a788e", "#414487")  # fine to coarse, as in our reports
 
 
@@ -66,7 +67,7 @@ def chimerax_script(
             f"color #{number} {MODEL_COLOUR}",
         ]
     if models and maps:
-        lines.append("transparency #1 50")
+        lines.append(f"volume #1 transparency {BESIDE_MODEL:g}")
     return "\n".join([*lines, "view orient", "view"]) + "\n"
 
 
