@@ -204,6 +204,8 @@ def _(bench: Bench) -> None:
     assert MrcStackReader(path).read([0]).tolist() == (numbers % 256).tolist()
     patched(path, path, (156, integers(1)))
     assert MrcStackReader(path).read([0]).tolist() == numbers.tolist()
+    bench.cli("convert", "--i", path, "--o", "unsigned.mrcs", "--mode0", "unsigned")
+    assert MrcStackReader("unsigned.mrcs").read([0]).tolist() == (numbers % 256).tolist()
 
 
 @row(26, "16-bit reals")
@@ -250,7 +252,11 @@ def _(bench: Bench) -> None:
     assert isinstance(bench.accepted(volume()), cw.Volume)
     as_stack = bench.accepted(volume((88, integers(0)), (36, integers(1)), (48, reals(2.0))))
     assert as_stack.pixels.shape == (4, 4, 4)
-    bench.refused(volume((88, integers(401))), 3, "stack of volumes", is_sound_file=True)
+    several = cw.read(volume((88, integers(401)), (36, integers(2)), (48, reals(4.0)))(bench.fresh()))
+    assert [one.voxels.shape for one in several] == [(2, 4, 4), (2, 4, 4)]  # a stack of volumes
+    bench.refused(
+        volume((88, integers(401)), (36, integers(3))), 3, "bad.mrc", is_sound_file=True
+    )  # 4 sections are no volumes of 3
     with pytest.raises(cw.core.errors.InputError, match=r"whole.mrcs: .*stack"):
         read_map(whole(bench.fresh()))
 

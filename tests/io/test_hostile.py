@@ -14,7 +14,7 @@ COUNT = 98
 FAMILIES = (hostile_images, hostile_tables, hostile_content, hostile_structures)
 
 
-SLOW = {97}
+SLOW = {13, 28, 60, 76, 78, 97}  # those that run whole commands several times, or swell
 
 
 @pytest.mark.parametrize(
