@@ -120,6 +120,20 @@ parser("star tilt series", ".star", seeds.TILT_SERIES, "tilt_series_files:read_t
 parser("cs", ".cs", seeds.cryosparc, "cryosparc:read_cryosparc")
 parser("csg", ".csg", seeds.CSG, "cryosparc_groups:read_group")
 parser("numpy pickle", ".pkl", pickle.dumps(seeds.poses()), "safe_pickle:read_numpy_pickle")
+parser(
+    "cryodrgn poses",
+    ".pkl",
+    pickle.dumps(seeds.poses()),
+    lambda path: _imported("cryodrgn:read_cryodrgn_poses")(path, side=100.0),
+)
+parser("cryodrgn latents", ".pkl", pickle.dumps(seeds.values((6, 4))), "cryodrgn:read_latents")
+parser("cryodrgn indices", ".pkl", pickle.dumps(seeds.poses()[1].astype("i8")[:, 0].cumsum()), "cryodrgn:read_indices")
+parser(
+    "cryodrgn config",
+    ".yaml",
+    "dataset_args:\n  particles: a.mrcs\n  norm: [0, 1.5]\nlattice_args:\n  D: 129\nmodel_args:\n  zdim: 8\n",
+    "cryodrgn_config:read_cryodrgn_config",
+)
 parser("pdb", ".pdb", seeds.PDB, "atoms:read_atoms")
 parser("cif", ".cif", seeds.cif, "atoms:read_atoms")
 parser("hdf5", ".h5", seeds.hdf5, "dispatch:read")
