@@ -162,8 +162,10 @@ def test_pickles_of_other_things_are_refused(tmp_path) -> None:
         read_cryodrgn_ctf(written(np.zeros((3, 8))))
     with pytest.raises(InputError, match="an index is -1"):
         read_indices(written(np.array([3, -1])))
-    with pytest.raises(InputError, match="no indices"):
-        read_indices(written(np.array([0.5])))
+    for thing in (np.array([0.5]), [1, [2, 3]], [2**70], ["a"]):
+        with pytest.raises(InputError, match="no indices"):
+            read_indices(written(thing))
+    assert read_indices(written([5, 2])).tolist() == [5, 2]
     with pytest.raises(InputError, match="no latents"):
         read_latents(written(np.zeros(3)))
     with pytest.raises(InputError, match="poses alone do not tell"):

@@ -291,6 +291,22 @@ def test_values_that_cannot_be_meant_are_refused(tmp_path) -> None:
         read_cryosparc(saved(tmp_path / "p.cs", _with_long_poses(rows)))
 
 
+def test_fields_of_another_type_are_refused(tmp_path) -> None:
+    for name, kind in (
+        ("blob/idx", "<f4"),
+        ("ctf/accel_kv", "S4"),
+        ("blob/path", "<f4"),
+        ("ctf/tilt_A", "<f4"),
+        ("uid", "<f8"),
+        ("alignments3D/class", "S2"),
+    ):
+        rows = records(count=3)
+        changed = np.zeros(3, dtype=[(each, kind if each == name else rows.dtype[each]) for each in rows.dtype.names])
+        with pytest.raises(InputError, match=f"the field {name} is of the type") as caught:
+            read_cryosparc(saved(tmp_path / "p.cs", changed))
+        assert caught.value.exit_code == 3
+
+
 def _with_long_poses(rows):
     described = [(name, "<f4", (4,)) if name == "alignments3D/pose" else (name, rows.dtype[name]) for name in rows.dtype.names]
     out = np.zeros(len(rows), dtype=described)

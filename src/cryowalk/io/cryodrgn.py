@@ -286,7 +286,10 @@ def read_indices(path: str | Path) -> Int[Tensor, " m"]:
     """
     path = Path(path)
     things = read_numpy_pickles(path)
-    found = np.array(things[0]) if isinstance(things[0], list | tuple) else things[0]
+    is_list = isinstance(things[0], list | tuple) and all(isinstance(each, int | np.integer) for each in things[0])
+    found = np.array([int(each) for each in things[0]], dtype=object) if is_list else things[0]
+    if is_list and all(abs(int(each)) < 2**62 for each in things[0]):
+        found = found.astype(np.int64)
     if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu":
         raise InputError(f"these are no indices, but {_in_words(things)}", file=path, expected="a list of whole numbers from 0")
     if len(found) and (int(found.min()) < 0 or int(found.max()) > 2**62):

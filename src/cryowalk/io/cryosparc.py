@@ -23,6 +23,7 @@ from cryowalk.io.cryosparc_columns import RELION, CryosparcColumns, label_of
 from cryowalk.io.cryosparc_groups import GROUP_ENDINGS, read_group_records
 from cryowalk.io.cryosparc_optics import GROUP_EXTRA, GROUP_NAME, optics_of
 from cryowalk.io.cryosparc_records import check_identifiers, merge_records, read_records
+from cryowalk.io.cryosparc_types import check_types
 from cryowalk.io.cryosparc_values import (
     ANGLES,
     DEFOCUS,
@@ -110,6 +111,7 @@ def particles_from_records(
             cause="a passthrough file, or micrographs" if "uid" in names else "",
             fix="name the particles.cs of the job, and give this one as a passthrough file" if "uid" in names else "",
         )
+    check_types(records, path)
     check_identifiers(records, path=path)
     alignment = alignment_of(records, path)
     optics, optics_index, optics_used = optics_of(records, path)
@@ -199,6 +201,7 @@ def read_components(path: str | Path, *, passthrough: Sequence[str | Path] = ())
     path = Path(path)
     records = read_group_records(path) if path.suffix.lower() in GROUP_ENDINGS else read_records(path)
     records = merge_records(records, [(read_records(each), Path(each)) for each in passthrough], path=path)
+    check_types(records, path)
     modes = sorted(
         (int(parts[1].removesuffix("/value")), name)
         for name in names_of(records)

@@ -129,6 +129,8 @@ def _rows_of(primary: NDArray[Any], table: NDArray[Any], *, path: Path, source: 
         if UID not in (records.dtype.names or ()):
             raise InputError("the records have no uid by which files are matched", file=file, expected="a field uid")
         check_identifiers(records, path=file)
+    if primary.dtype[UID].kind != table.dtype[UID].kind:
+        raise InputError(f"uid is of the types {primary.dtype[UID]} and {table.dtype[UID]}", file=source, fix=DAMAGED)
     order = np.argsort(table[UID], kind="stable")
     known, wanted = table[UID][order], primary[UID]
     places = np.minimum(np.searchsorted(known, wanted), max(0, len(known) - 1))
@@ -154,6 +156,8 @@ def check_identifiers(records: NDArray[Any], *, path: Path | None) -> None:
     """
     if UID not in (records.dtype.names or ()):
         return
+    if records.dtype[UID].kind not in "ui":
+        raise InputError(f"uid is of the type {records.dtype[UID]}", file=path, expected="whole numbers", fix=DAMAGED)
     ordered = np.sort(records[UID])
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(again):
