@@ -131,6 +131,8 @@ def test_random_rows_are_those_of_the_seed(folder):
         (["--indices", "objects.npy"], 5, "pickled objects"),
         (["--indices", "evil.pkl"], 5, ""),
         (["--indices", "cut.npy"], 3, "cannot be read"),
+        (["--indices", "ragged.pkl"], 3, "no list of rows"),
+        (["--indices", "words.pkl"], 3, "a list of whole numbers"),
         (["--indices", "none.txt"], 3, "no such file"),
         (["--o", "o.cs", "--first", "2"], 2, "ends in .star"),
         (["--o", "a.star", "--first", "2"], 2, "input and output are the same file"),
@@ -144,6 +146,8 @@ def test_selections_that_cannot_be_meant_are_refused(folder, capsys, words, code
     np.save("objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch evil'\ntR.")
     (folder / "cut.npy").write_bytes((folder / "short.npy").read_bytes()[:90])
+    (folder / "ragged.pkl").write_bytes(pickle.dumps([[1], [2, 3]]))
+    (folder / "words.pkl").write_bytes(pickle.dumps(["a", "b"]))
     before = (folder / "a.star").read_bytes()
     assert run("select", "--i", "a.star", *([] if "--o" in words else ["--o", "o.star"]), *words) == code
     error = capsys.readouterr().err

@@ -116,7 +116,7 @@ def read_indices(path: str | Path, *, count: int) -> Indices:
     elif path.suffix.lower() == ".pkl" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
         from cryowalk.io.safe_pickle import read_numpy_pickle
 
-        values = np.asarray(read_numpy_pickle(path))
+        values = _numbers_of(read_numpy_pickle(path), path)
     else:
         values = _listed(path)
     if values.dtype == bool:
@@ -137,6 +137,14 @@ def read_indices(path: str | Path, *, count: int) -> Indices:
             cause="an index file of another table" if wrong[0] != count else "rows counted from 1 (here they count from 0)",
         )
     return np.unique(values.astype(np.int64))
+
+
+def _numbers_of(thing: Any, path: Path) -> NDArray[Any]:
+    """What a pickle holds, as an array."""
+    try:
+        return np.asarray(thing)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise InputError(f"the file holds no list of rows: {printable(str(error)[:200])}", file=path) from error
 
 
 def _array(path: Path) -> NDArray[Any]:

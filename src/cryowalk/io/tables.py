@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from cryowalk.core.errors import InputError, UsageError, printable
 from cryowalk.io.cryosparc_records import read_records, write_records
 from cryowalk.io.hdf5_guard import is_hdf5
-from cryowalk.io.hdf5_names import with_own_names
-from cryowalk.io.hdf5_tables import read_hdf5_tables
 from cryowalk.io.relinking import seen_from
 from cryowalk.io.relion_labels import kind_of_label
 from cryowalk.io.star import StarBlock, StarFile, read_star, write_star
@@ -180,8 +178,16 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     if path.suffix.lower() == ".cs":
         return RecordTable(records=read_records(path), path=path)
-    star = with_own_names(read_hdf5_tables(path), path) if is_hdf5(path) else read_star(path)
+    star = _hdf5_tables(path) if is_hdf5(path) else read_star(path)
     return StarTable(star=star, place=_place_of_items(star), path=path)
+
+
+def _hdf5_tables(path: Path) -> StarFile:
+    """The tables in an HDF5 stack, their images named."""
+    from cryowalk.io.hdf5_names import with_own_names  # takes torch, whose import is the larger part of a small selection
+    from cryowalk.io.hdf5_tables import read_hdf5_tables
+
+    return with_own_names(read_hdf5_tables(path), path)
 
 
 def _place_of_items(star: StarFile) -> int:
