@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -43,8 +42,24 @@ def project(tmp_path_factory):
         pytest.skip("relion_pipeliner is not installed: RELION as a host was not tried")
     root = tmp_path_factory.mktemp("project")
     (root / "default_pipeline.star").write_text(EMPTY)
-    movies = "--o Movies --n 2 --size 384 384 --pixel-size 3 --particles 12 --frames 6 --seed 4".split()
-    particles = "--o Sim --n 120 --box 48 --pixel-size 3 --snr 1 --seed 2".split()
+    movies = [
+        "--o",
+        "Movies",
+        "--n",
+        "2",
+        "--size",
+        "384",
+        "384",
+        "--pixel-size",
+        "3",
+        "--particles",
+        "12",
+        "--frames",
+        "6",
+        "--seed",
+        "4",
+    ]
+    particles = ["--o", "Sim", "--n", "120", "--box", "48", "--pixel-size", "3", "--snr", "1", "--seed", "2"]
     for words in (("movies", *movies), ("particles", *particles)):
         subprocess.run([sys.executable, "-m", "cryowalk", "simulate", *words, "--quiet", "--j", "1"], cwd=root, check=True)
     return root
@@ -127,7 +142,15 @@ def test_movies_to_classes_job_by_job(project):
 
 
 def test_particles_to_a_sharpened_map(project):
-    classes = external(project, "class2d", in_part="Sim/particles.star", param1_label="K", param1_value="2", param2_label="iter", param2_value="2")
+    classes = external(
+        project,
+        "class2d",
+        in_part="Sim/particles.star",
+        param1_label="K",
+        param1_value="2",
+        param2_label="iter",
+        param2_value="2",
+    )
     assert succeeded(project, classes) == {"run_it002_data.star": 3, "run_it002_optimiser.star": 9}
     made = external(project, "reconstruct", in_part="Sim/particles.star", param1_label="sym", param1_value="C1")
     half = {f"run_half{number}_class001_unfil.mrc": 10 for number in (1, 2)}
@@ -185,7 +208,19 @@ def test_relion_s_request_to_abort_is_obeyed_and_the_job_goes_on(project):
 
 
 def test_relion_takes_the_record_that_we_have_changed(project):
-    words = [sys.executable, "-m", "cryowalk", "reconstruct", "--i", "Sim/particles.star", "--o", "Mine/job090", "--j", "1", "--quiet"]
+    words = [
+        sys.executable,
+        "-m",
+        "cryowalk",
+        "reconstruct",
+        "--i",
+        "Sim/particles.star",
+        "--o",
+        "Mine/job090",
+        "--j",
+        "1",
+        "--quiet",
+    ]
     subprocess.run(words, cwd=project, check=True, env={**os.environ, **QUIET})
     mine = project / "Mine/job090"
     assert state(project, mine) == "2"

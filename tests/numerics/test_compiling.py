@@ -26,7 +26,9 @@ print(hashlib.sha256(total.numpy().tobytes() + drawn.numpy().tobytes()).hexdiges
 def test_the_first_run_ends_with_the_bytes_of_the_second(tmp_path, interpolation):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     runs = [
-        subprocess.run([sys.executable, "-c", PROGRAM, interpolation], capture_output=True, text=True, env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, interpolation], capture_output=True, text=True, env=environment, check=True
+        )
         for _ in range(2)
     ]
     assert list(tmp_path.rglob("*.nbc"))

@@ -136,7 +136,10 @@ REGISTRY: tuple[Entry, ...] = (
     Entry(words=("map", "pad"), summary="Pad or crop a map; its origin follows.", module="map_pad", panel=_FILES),
     Entry(words=("map", "reorient"), summary="Permute, flip or move a map's axes.", module="map_reorient", panel=_FILES),
     Entry(
-        words=("check-hand",), summary="Tell the hand of a map, by a model or a map, or of tilt series.", module="check_hand", panel=_MEASURE
+        words=("check-hand",),
+        summary="Tell the hand of a map, by a model or a map, or of tilt series.",
+        module="check_hand",
+        panel=_MEASURE,
     ),
     Entry(words=("flip-hand",), summary="Mirror maps and turn the poses with them.", module="flip_hand", panel=_FILES),
     Entry(words=("align-maps",), summary="Turn and move a map onto another.", module="align_maps", panel=_MEASURE),

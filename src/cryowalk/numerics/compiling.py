@@ -29,5 +29,7 @@ def inlined(fast: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _compiler(fast: Iterable[str], *, is_inlined: bool) -> Callable[[Callable[..., Any]], Any]:
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": set(fast), "forceinline": is_inlined}
-    return lambda function: numba.njit(**options)(inspect.unwrap(function))
+    compiler: Callable[[Callable[..., Any]], Any] = numba.njit(
+        cache=True, nogil=True, error_model="numpy", fastmath=set(fast), forceinline=is_inlined
+    )
+    return lambda function: compiler(inspect.unwrap(function))
