@@ -98,11 +98,14 @@ def _odd_column(block: StarBlock, label: str) -> Iterator[Oddity]:
     plain = block.columns.numbers(label) if isinstance(block.columns, LargeColumns) else None
     if plain is None or np.isnan(plain).any():
         texts = block.columns[label]
-        no_number = [row for row, text in enumerate(texts) if not is_number(text)]
+        no_number = [row for row, text in enumerate(texts) if text and not is_number(text)]
         if no_number:
             yield _told(block, label, no_number, why="a number is expected", is_serious=True)
             return
-        plain = np.fromiter(map(float, texts), np.float64, len(texts))
+        empty = [row for row, text in enumerate(texts) if not text]
+        if empty:
+            yield _told(block, label, empty, why="nothing stands where a number is expected", is_serious=False)
+        plain = np.fromiter((float(text or 0) for text in texts), np.float64, len(texts))
     lost = np.flatnonzero(~np.isfinite(plain))
     if len(lost):
         yield _told(block, label, lost.tolist(), why="it is not finite", is_serious=False)
