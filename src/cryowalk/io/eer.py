@@ -22,8 +22,8 @@ from torch import Tensor
 from cryowalk.core.errors import InputError, UsageError, printable
 from cryowalk.io.eer_status import CUT_OFF, OVERRUN
 from cryowalk.io.mrc_header import decimal
-from cryowalk.io.opening import open_file
-from cryowalk.io.tiff import open_tiff, require_places
+from cryowalk.io.opening import open_file, require_places
+from cryowalk.io.tiff import open_tiff
 
 EER_ENDINGS = {".eer", ".ecc"}
 METADATA_TAG = 65001
@@ -220,7 +220,7 @@ class EerMovieReader:
         """
         from cryowalk.io.eer_compiled import decode_events
 
-        require_places([raw], self.raw_count, self.path)
+        require_places([raw], self.raw_count, self.path, what="frame")
         content, size = self._content(raw)
         layout = self._layout_of(content, size, raw)
         found = np.empty((size * 8 // sum(layout[:3]) + 1, 3), np.int64)
@@ -242,7 +242,7 @@ class EerMovieReader:
             If a position is out of range or a frame is damaged.
         """
         places = [int(index) for index in indices]
-        require_places(places, self.count, self.path)
+        require_places(places, self.count, self.path, what="frame")
         frames = torch.zeros((len(places), *self.image_shape), dtype=torch.float32)
         for frame, place in zip(frames, places, strict=True):
             for raw in range(place * self.raw_frames_per_frame, (place + 1) * self.raw_frames_per_frame):

@@ -25,6 +25,7 @@ from cryowalk.io.atomic import move_into_place, partial_path, write_fault
 from cryowalk.io.hdf5_guard import check_dataset, open_hdf5, read_attribute, reading
 from cryowalk.io.hdf5_tables import FORMAT, IMAGES, PARTICLES, images_of, write_tables, write_text
 from cryowalk.io.mrc import check_values, stored_values
+from cryowalk.io.opening import require_places
 from cryowalk.io.stack_settings import StackStorage
 from cryowalk.io.star import StarBlock
 
@@ -119,11 +120,7 @@ class Hdf5StackReader:
             If a position is out of range, the file is damaged, or a value is not finite.
         """
         places = [int(index) for index in indices]
-        wrong = next((place for place in places if not 0 <= place < self.count), None)
-        if wrong is not None:
-            raise InputError(
-                f"image {wrong + 1} is asked for", file=self.path, expected=f"1 to {self.count}", fix="check the index"
-            )
+        require_places(places, self.count, self.path)
         images = torch.empty((len(places), *self.image_shape), dtype=torch.float32)
         if places:
             self.fill(images.numpy(), places)

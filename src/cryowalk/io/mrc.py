@@ -27,7 +27,7 @@ from cryowalk.core.errors import (
 )
 from cryowalk.io.atomic import atomic_path
 from cryowalk.io.mrc_header import MrcHeader, pack_header, read_header
-from cryowalk.io.opening import open_content, open_file, read_up_to
+from cryowalk.io.opening import open_content, open_file, read_up_to, require_places
 
 LARGEST_VALUE = 1e18  # a value beyond it overflows single precision when squared
 SAMPLE_FORMATS = {"float32": 2, "float16": 12, "int8": 0, "int16": 1, "uint16": 6}
@@ -170,14 +170,7 @@ class MrcStackReader:
             If a position is out of range, the file was cut meanwhile, or a value is not finite.
         """
         places = [int(index) for index in indices]
-        wrong = next((place for place in places if not 0 <= place < self.count), None)
-        if wrong is not None:
-            raise InputError(
-                f"image {wrong + 1} is asked for",
-                file=self.path,
-                expected=f"1 to {self.count}",
-                fix="check the index in the STAR file",
-            )
+        require_places(places, self.count, self.path)
         images = torch.empty((len(places), *self.image_shape), dtype=torch.float32)
         if not places:
             return images

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import zlib
+from collections.abc import Sequence
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -161,3 +162,21 @@ def read_content(path: Path, *, limit: int = TEXT_LIMIT) -> bytearray:
     if content.startswith(b"\xef\xbb\xbf"):
         del content[:3]
     return content
+
+
+def require_places(places: Sequence[int], count: int, path: Path, *, what: str = "image") -> None:
+    """Refuse images or frames that a file does not have, counted from 0 here and from 1 in the message.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    wrong = next((place for place in places if not 0 <= place < count), None)
+    if wrong is not None:
+        raise InputError(
+            f"{what} {wrong + 1} is asked for",
+            file=path,
+            expected=f"1 to {count}",
+            fix="check the index in the table that names it",
+        )

@@ -23,7 +23,7 @@ from cryowalk.io.atomic import write_fault
 from cryowalk.io.movie_writers import FrameConverter, PartialFile, SampleFormat, leave, require_frames, single_frames
 from cryowalk.io.mrc import check_values
 from cryowalk.io.mrc_header import decimal
-from cryowalk.io.opening import open_file
+from cryowalk.io.opening import open_file, require_places
 
 TIFF_ENDINGS = {".tif", ".tiff"}
 TIFF_MAGIC = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
@@ -231,7 +231,7 @@ class TiffMovieReader:
             If a position is out of range, a page is damaged, or a value is not finite.
         """
         places = [int(index) for index in indices]
-        require_places(places, self.count, self.path)
+        require_places(places, self.count, self.path, what="frame")
         frames = torch.empty((len(places), *self.image_shape), dtype=torch.float32)
         with open_tiff(self.path) as tiff:
             for target, place in zip(frames, places, strict=True):
@@ -250,7 +250,7 @@ class TiffMovieReader:
         """
         if self.sample_type != np.uint8:
             return None
-        require_places([index], self.count, self.path)
+        require_places([index], self.count, self.path, what="frame")
         with open_tiff(self.path) as tiff:
             return torch.from_numpy(np.ascontiguousarray(upside_down(_pixels(tiff, index))))
 
@@ -262,19 +262,6 @@ def _pixels(tiff: Any, place: int) -> NDArray[Any]:
     except Exception as error:
         raise ValueError(f"frame {place + 1} of {len(tiff.pages)}: {error}") from error
     return pixels
-
-
-def require_places(places: Sequence[int], count: int, path: Path) -> None:
-    """Refuse frames that a movie does not have.
-
-    Raises
-    ------
-    InputError
-        If there is one.
-    """
-    wrong = next((place for place in places if not 0 <= place < count), None)
-    if wrong is not None:
-        raise InputError(f"frame {wrong + 1} is asked for", file=path, expected=f"1 to {count}")
 
 
 def _common_shape(shapes: set[tuple[Any, ...]], path: Path) -> tuple[int, int]:

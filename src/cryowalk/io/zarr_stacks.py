@@ -31,6 +31,7 @@ from cryowalk.io.hdf5_guard import LARGEST_TABLE
 from cryowalk.io.hdf5_stacks import CONVENTIONS, FORMAT_VERSION, StackContents
 from cryowalk.io.hdf5_tables import FORMAT, FORMS, IMAGES, OPTICS, OTHERS, PARTICLES, WRITTEN, dataset_name, label_of, role_of
 from cryowalk.io.mrc import check_values, stored_values
+from cryowalk.io.opening import require_places
 from cryowalk.io.stack_settings import StackStorage
 from cryowalk.io.star import StarBlock, StarFile
 from cryowalk.io.typed_columns import TypedColumn, column_texts, typed_column
@@ -253,11 +254,7 @@ class ZarrStackReader:
             If a position is out of range, the store is damaged, or a value is not finite.
         """
         places = [int(index) for index in indices]
-        wrong = next((place for place in places if not 0 <= place < self.count), None)
-        if wrong is not None:
-            raise InputError(
-                f"image {wrong + 1} is asked for", file=self.path, expected=f"1 to {self.count}", fix="check the index"
-            )
+        require_places(places, self.count, self.path)
         images = torch.empty((len(places), *self.image_shape), dtype=torch.float32)
         if places:
             self.fill(images.numpy(), places)

@@ -5,6 +5,7 @@ Source: the interface's own description (JSON:API documents; files are sent by P
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -13,9 +14,9 @@ from cryowalk.core.errors import EnvironmentFault, InputError, StateConflict, Us
 from cryowalk.io.archives.archive import Existing, Fetched, RemoteFile, fits, safe_name
 from cryowalk.io.archives.client import Client, Interrupted, NotThere, json_object, place
 from cryowalk.io.archives.listing import DEPTH_LIMIT, FILES_LIMIT, FOLDERS_LIMIT
-from cryowalk.io.archives.providers import cache_of, entry_name, offline
-from cryowalk.io.archives.store import Store, checksum_of
-from cryowalk.io.archives.sync import TOLD, download
+from cryowalk.io.archives.providers import cache_of, entry_name, listed_and_fetched
+from cryowalk.io.archives.store import checksum_of
+from cryowalk.io.archives.sync import TOLD
 from cryowalk.io.archives.transfer import MEGABYTE, PIECE
 
 SUMS = {"sha256": 64, "md5": 32}  # digits of the sums that OSF states, the stronger first
@@ -57,12 +58,8 @@ class OsfArchive:
         self, entry: str, folder: Path, patterns: Sequence[str] = (), *, existing: Existing = "keep"
     ) -> tuple[Fetched, ...]:
         """The fitting files of the project in this folder, folders kept."""
-        cache = cache_of("osf", entry_name("osf", entry))
-        try:
-            files = self.list(entry, patterns)
-        except EnvironmentFault as error:
-            return offline(error, Store(folder), cache, (self.client, patterns))
-        return download(files, Store(folder), self.client, cache=cache, existing=existing)
+        listed = partial(self.list, entry, patterns)
+        return listed_and_fetched(listed, cache_of("osf", entry), folder, self.client, patterns=patterns, existing=existing)
 
     def upload(
         self, entry: str, paths: Sequence[Path], *, folder: str = "", existing: Existing = "keep"

@@ -1,8 +1,9 @@
 """The public archives: PDB, EMDB and EMPIAR, whose files lie on plain web servers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cryowalk.core.errors import EnvironmentFault, UsageError
@@ -44,7 +45,7 @@ def entry_name(archive: str, entry: str) -> str:
 
 def cache_of(archive: str, entry: str) -> Store:
     """The files of an entry in the user's cache."""
-    return Store(cache_folder() / archive / entry)
+    return Store(cache_folder() / archive / entry_name(archive, entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class PdbArchive:
         self, entry: str, folder: Path, patterns: Sequence[str] = (), *, existing: Existing = "keep"
     ) -> tuple[Fetched, ...]:
         """The structure's files in this folder."""
-        cache = cache_of("pdb", entry_name("pdb", entry))
+        cache = cache_of("pdb", entry)
         return download(self.list(entry, patterns), Store(folder), self.client, cache=cache, existing=existing)
 
     def upload(
@@ -107,12 +108,8 @@ class EmdbArchive:
         self, entry: str, folder: Path, patterns: Sequence[str] = (), *, existing: Existing = "keep"
     ) -> tuple[Fetched, ...]:
         """The entry's files in this folder, side by side."""
-        cache = cache_of("emdb", entry_name("emdb", entry))
-        try:
-            files = self.list(entry, patterns)
-        except EnvironmentFault as error:
-            return offline(error, Store(folder), cache, (self.client, patterns))
-        return download(files, Store(folder), self.client, cache=cache, existing=existing)
+        listed = partial(self.list, entry, patterns)
+        return listed_and_fetched(listed, cache_of("emdb", entry), folder, self.client, patterns=patterns, existing=existing)
 
     def upload(
         self, entry: str, paths: Sequence[Path], *, folder: str = "", existing: Existing = "keep"
@@ -154,12 +151,8 @@ class EmpiarArchive:
                 "an entry of EMPIAR may hold terabytes: say which files are wanted",
                 fix="look at them with --list, then give --pattern 'data/*.mrc', or --pattern '*' for all",
             )
-        cache = cache_of("empiar", entry_name("empiar", entry))
-        try:
-            files = self.list(entry, patterns)
-        except EnvironmentFault as error:
-            return offline(error, Store(folder), cache, (self.client, patterns))
-        return download(files, Store(folder), self.client, cache=cache, existing=existing)
+        listed = partial(self.list, entry, patterns)
+        return listed_and_fetched(listed, cache_of("empiar", entry), folder, self.client, patterns=patterns, existing=existing)
 
     def upload(
         self, entry: str, paths: Sequence[Path], *, folder: str = "", existing: Existing = "keep"
@@ -191,7 +184,24 @@ def _flat(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
     return tuple(replace(remote, name=remote.name.rpartition("/")[2]) for remote in files)
 
 
-def offline(error: EnvironmentFault, store: Store, cache: Store, asked: tuple[Client, Sequence[str]]) -> tuple[Fetched, ...]:
+def listed_and_fetched(
+    listed: Callable[[], Sequence[RemoteFile]],
+    cache: Store,
+    folder: Path,
+    client: Client,
+    *,
+    patterns: Sequence[str],
+    existing: Existing,
+) -> tuple[Fetched, ...]:
+    """The files that the archive lists, in this folder; where it cannot be asked, the verified ones that are here."""
+    try:
+        files = listed()
+    except EnvironmentFault as error:
+        return _offline(error, Store(folder), cache, (client, patterns))
+    return download(files, Store(folder), client, cache=cache, existing=existing)
+
+
+def _offline(error: EnvironmentFault, store: Store, cache: Store, asked: tuple[Client, Sequence[str]]) -> tuple[Fetched, ...]:
     """The verified files that are here, where the archive cannot be asked what it has.
 
     Raises
