@@ -13,7 +13,7 @@ from cryowalk.io.star_columns import LargeColumns
 from cryowalk.io.star_parser import PLAIN, shown
 
 _NEEDS_QUOTES = re.compile(r"^$|[ \t]|^['\"#;_$]|^(?:data_|loop_|save_|global_|stop_)", re.IGNORECASE)
-_RESERVED = ("\ndata_", "\nloop_", "\nsave_", "\nglobal_", "\nstop_")
+_RESERVED = (b"\ndata_", b"\nloop_", b"\nsave_", b"\nglobal_", b"\nstop_")
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MANY = 2_000_000  # values; a larger table is put together by compiled code
 _PIECE = 2**24  # bytes
@@ -122,7 +122,9 @@ def _given_lines(
     parts: list[bytes] = []
     length = 0
     for k, (label, column) in enumerate(columns.items()):
-        lines = ("\n".join(_quoted(column, label=label, path=path, first=first)) + "\n").encode("utf-8", "surrogateescape")
+        lines = _plain_lines(column)
+        if lines is None:
+            lines = _encoded([_quote(value, label=label, row=first + row, path=path) for row, value in enumerate(column)])
         places[1:, k] = np.flatnonzero(np.frombuffer(lines, np.uint8) == 10)[:-1] + 1
         places[:, k] += length
         parts.append(lines)
@@ -132,18 +134,24 @@ def _given_lines(
 
 def _quoted(column: Sequence[str], *, label: str, path: Path | None, first: int = 0) -> Sequence[str]:
     """The values with quotes where STAR needs them; `first` is the row of the first."""
-    joined = "\n" + "\n".join(column)
-    is_plain = joined.isascii() and not joined.encode("ascii").translate(None, PLAIN) and " " not in joined and "\t" not in joined
-    if (
-        is_plain
-        and joined.count("\n") == len(column)
-        and "\n\n" not in joined + "\n"
-        and not any(f"\n{mark}" in joined for mark in ";_$")
-    ):
-        lowered = joined.lower() if "_" in joined else ""
-        if not any(word in lowered for word in _RESERVED):
-            return column
+    if _plain_lines(column) is not None:
+        return column
     return [_quote(value, label=label, row=first + row, path=path) for row, value in enumerate(column)]
+
+
+def _plain_lines(column: Sequence[str]) -> bytes | None:
+    """The values, one a line, where none needs quotes or could not be written; None otherwise, and where only a closer look can tell."""
+    text = "\n".join(column) + "\n"
+    if not text.isascii():
+        return None
+    lines = text.encode("ascii")
+    led = b"\n" + lines
+    if lines.translate(None, PLAIN) or b" " in lines or b"\t" in lines or lines.count(b"\n") != len(column) or b"\n\n" in led:
+        return None
+    if any(mark in led for mark in (b"\n;", b"\n_", b"\n$")):
+        return None
+    lowered = led.lower() if b"_" in lines else b""
+    return None if any(word in lowered for word in _RESERVED) else lines
 
 
 def _quote(value: str, *, label: str, row: int, path: Path | None) -> str:
