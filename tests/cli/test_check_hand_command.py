@@ -101,8 +101,8 @@ def test_the_map_reconstructed_from_a_flipped_table_is_the_mirror_image(inside: 
     for name in ("particles", "flipped"):
         assert exit_code(["reconstruct", "--i", f"{name}.star", "--o", f"of_{name}", "--ctf", "none", *OFF]) == 0
     mine, other = (read_map(f"of_{name}/run_class001.mrc") for name in ("particles", "flipped"))
-    agreement = compare_maps(flip_hand(mine), other).correlation[1 : box // 3]
-    assert float(agreement.min()) > 0.999
+    mirrored, rest = flip_hand(mine).voxels, slice(1 - box % 2, None)  # an even box has a first plane without a counterpart
+    assert torch.allclose(mirrored[rest], other.voxels[rest], atol=1e-4 * float(other.voxels.abs().max()))
     assert float(compare_maps(phantom(box, VOXEL), mine).correlation[1 : box // 3].min()) > 0.95
     assert float(compare_maps(phantom(box, VOXEL), other).correlation[2 : box // 3].mean()) < 0.7
     flipped = read_particles("flipped.star", images="ignore")
