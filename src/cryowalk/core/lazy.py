@@ -1,6 +1,8 @@
 """Exports that are imported when first used (PEP 562), which keeps `import cryowalk` and `--help` fast."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -22,3 +24,22 @@ def lazy_exports(package: str, names: Mapping[str, str]) -> tuple[Callable[[str]
         return sorted(names)
 
     return __getattr__, __dir__
+
+
+@contextmanager
+def loaded_meanwhile(module: str) -> Iterator[None]:
+    """A block during which a module is imported in a thread of its own, so that what is drawn after long compiled work need not wait for its library.
+
+    A module that cannot be imported is not told here, but where it is used.
+    """
+
+    def load() -> None:
+        with suppress(ImportError):
+            import_module(module)
+
+    thread = threading.Thread(target=load, name=f"load {module}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

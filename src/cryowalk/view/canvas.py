@@ -96,8 +96,9 @@ def svg_bytes(figure: Figure) -> bytes:
 
 def _settle(figure: Figure) -> None:
     """Let the layout find its places once and keep them: the constrained layout moves a little with every drawing."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 

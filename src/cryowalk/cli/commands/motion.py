@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
+from cryowalk.core.lazy import loaded_meanwhile
 from cryowalk.cli.optics_options import optics_given
 from cryowalk.motion.settings import AlignmentSettings
 from cryowalk.workflow.manifest import Manifest
@@ -47,7 +48,8 @@ def run(files: MotionFiles, settings: AlignmentSettings, context: Context) -> No
         device=context.torch_device,
     )
     with context.job(_by_name(files), settings) as job:
-        found, failures = correct_motion_files(job, inputs, settings)
+        with loaded_meanwhile("cryowalk.view.micrographs"):
+            found, failures = correct_motion_files(job, inputs, settings)
         if len(found):
             from cryowalk.cli.motion_reports import write_motion_report
 
