@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cryowalk.cli.command import Command
 from cryowalk.cli.context import Context
-from cryowalk.core.lazy import loaded_meanwhile
 from cryowalk.cli.optics_options import optics_given
+from cryowalk.core.lazy import loaded_meanwhile
 from cryowalk.motion.settings import AlignmentSettings
 from cryowalk.workflow.manifest import Manifest
 
