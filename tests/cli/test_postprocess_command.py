@@ -53,7 +53,7 @@ def test_half_maps_become_the_map_and_its_tables(inside) -> None:
     table = read_postprocess(out / "postprocess.star")
     assert table.resolution == pytest.approx(scores["resolution_angstrom"], abs=1e-5)
     assert table.names["rlnUnfilteredMapHalf2"] == OTHER
-    assert set(table.curves) == {"unmasked", "masked", "randomised", "corrected"}
+    assert set(table.curves) == {"unmasked", "masked", "randomised", "corrected", "particle"}
     frequency, correlation = read_fsc_xml(out / "postprocess_fsc.xml")
     assert correlation == pytest.approx(table.curves["corrected"].tolist(), abs=1e-5)
     assert frequency[1] == pytest.approx(1 / (40 * 1.9), rel=1e-5)

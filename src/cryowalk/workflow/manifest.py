@@ -23,6 +23,12 @@ State = Literal["running", "stopped", "failed", "done"]
 _ANCESTORS = 3  # folders above a file in which its job.json is looked for
 
 
+_FORMS: dict[str, type] = {
+    "command": str, "settings": dict, "seed": int, "arguments": list, "state": str, "threads": int, "device": str, "versions": dict,
+    "choices": dict, "inputs": dict, "parents": list, "outputs": dict, "runs": list,
+}  # fmt: skip
+
+
 @dataclass(slots=True, kw_only=True)
 class Manifest:
     """The content of job.json.
@@ -97,7 +103,6 @@ def read_manifest(directory: Path) -> Manifest | None:
         raise StateConflict(
             f"job.json cannot be read: {error}", file=path, fix="restore it, or remove the whole directory"
         ) from None
-    known = {each.name for each in fields(Manifest)}
     if not isinstance(content, dict) or content.get("format") != FORMAT or not {"command", "settings", "seed"} <= content.keys():
         raise StateConflict(
             "this job.json was not written by this version of cryowalk",
@@ -105,7 +110,26 @@ def read_manifest(directory: Path) -> Manifest | None:
             expected=f"a record of format {FORMAT}",
             fix="give another output directory",
         )
-    return Manifest(**{name: value for name, value in content.items() if name in known})
+    known = {name: value for name, value in content.items() if name in _FORMS}
+    wrong = next((name for name, value in known.items() if not _is_sound(name, value)), None)
+    if wrong is not None:
+        raise StateConflict(
+            f"job.json cannot be read: {wrong} has another form", file=path, fix="restore it, or remove the whole directory"
+        )
+    return Manifest(**known)
+
+
+def _is_sound(name: str, value: object) -> bool:
+    """Whether a value of the record has the form that it is written in."""
+    if not isinstance(value, _FORMS[name]) or isinstance(value, bool):
+        return False
+    if isinstance(value, list):
+        kind = str if name == "arguments" else dict
+        return all(isinstance(each, kind) for each in value)
+    if name in ("inputs", "outputs") and isinstance(value, dict):
+        needed = {"path", "sha256"} if name == "inputs" else {"sha256"}
+        return all(isinstance(facts, dict) and needed <= facts.keys() for facts in value.values())
+    return True
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], *, under: str = "") -> list[str]:
