@@ -22,6 +22,7 @@ from cryowalk.inference import (
     SearchSettings,
     VolumeReferences,
     VolumeSums,
+    descent,
     expectation,
     initial_noise,
     reference,
@@ -341,6 +342,26 @@ def test_the_result_does_not_depend_on_the_byte_budget(scene):
     )
     torch.testing.assert_close(large.pose.lab_from_particle, small.pose.lab_from_particle)
     torch.testing.assert_close(large.log_evidence, small.log_evidence, rtol=1e-4, atol=1e-3)
+
+
+def test_scores_stay_within_the_byte_budget(scene, monkeypatch):
+    """Of all looks past the first level none holds more scores than its share of the budget, but where one image alone needs them."""
+    volume, _, particles = scene
+    budget, looks = 2**21, []
+    compared = descent._compared
+
+    def watched(batch, look, rows):
+        if look.level > 0:
+            looks.append((len(look.images), len(rows.image) * len(look.shifts)))
+        return compared(batch, look, rows)
+
+    monkeypatch.setattr(descent, "_compared", watched)
+    search = SearchSettings(
+        radius=8, diameter=90.0, angular_step=math.radians(7.5), shift_range=8.0, shift_step=2.0, byte_budget=budget
+    )
+    expectation(particles, VolumeReferences.of([volume], radius=8), white(), search, orientations=GlobalOrientations(models=1))
+    assert len(looks) > 2
+    assert all(scores <= budget / (descent.SHARE * descent.COPIES) or images == 1 for images, scores in looks)
 
 
 def test_shift_phases_agree_with_the_half_disk():

@@ -1,6 +1,7 @@
 """From coarse to fine: the cells and shifts that hold nearly all of an image's posterior are divided and compared again."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from cryowalk.inference.search import Level, SearchSettings, first_level, shift_
 from cryowalk.inference.weighting import WeightedImages
 
 SPREADS = (1.6, 3.2)  # steps of shifts: images whose posteriors reach less far are looked at together
+COPIES = 12  # bytes for a score, with what is made of it at the same time
+SHARE = 4  # of the byte budget: scores of one look; those of the levels above it are held meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +69,23 @@ class Posterior(NamedTuple):
     norm: Float[Tensor, " n"]
 
 
-def posteriors(batch: Batch) -> list[Posterior]:
-    """The posteriors at the last level, the images of the batch shared out among them."""
+def posteriors(batch: Batch) -> Iterator[Posterior]:
+    """The posteriors at the last level, the images of the batch shared out among them; one after another, so that not all are held at once."""
     start, last = first_level(batch.search.plan), len(batch.search.plan) - 1
     found = _at_first(batch, start)
     if start == last and batch.search.cells.is_shared:
-        return [_compared(batch, found.look, found.rows)]
-    parts = [found]
-    for level in range(start + 1, last + 1):
-        parts = [finer for part in parts for finer in _divided(batch, part, level)]
-    return parts
+        yield _compared(batch, found.look, found.rows)
+    else:
+        yield from _descended(batch, found, start, last)
+
+
+def _descended(batch: Batch, part: Posterior, level: int, last: int) -> Iterator[Posterior]:
+    """What becomes of a posterior on its way down, some images to the end before the next ones begin."""
+    if level == last:
+        yield part
+        return
+    for finer in _divided(batch, part, level + 1):
+        yield from _descended(batch, finer, level + 1, last)
 
 
 def _at_first(batch: Batch, level: int) -> Posterior:
@@ -94,8 +104,8 @@ def _at_first(batch: Batch, level: int) -> Posterior:
     return Posterior(look, rows, weights, evidence, unknown, unknown)
 
 
-def _divided(batch: Batch, before: Posterior, level: int) -> list[Posterior]:
-    """The posteriors one level further down, images of like reach together."""
+def _divided(batch: Batch, before: Posterior, level: int) -> Iterator[Posterior]:
+    """The posteriors one level further down, images of like reach together, as many at a time as the byte budget holds the scores of."""
     search, shifts = batch.search, before.look.shifts
     best, reach = _shift_reach(before, kept=search.settings.kept)
     coarse = search.plan[before.look.level].shift_step
@@ -103,14 +113,27 @@ def _divided(batch: Batch, before: Posterior, level: int) -> list[Posterior]:
     kept = significant(
         before.weights.sum(dim=1).cpu(), before.rows.image, kept=search.settings.kept, most=search.settings.most_cells
     )
-    finer = []
+    children = search.cells.children(before.look.level, before.rows.key[:1]).shape[1]
+    cells = children * torch.bincount(before.rows.image[kept], minlength=len(reach))
     for number in sorted(set(group.tolist())):
-        chosen = (group == number).nonzero().flatten()
-        grid = shift_grid(search.plan[level].shift_step, float(reach[chosen].max()) + coarse / math.sqrt(2))
-        centre = before.look.centre[chosen] + shifts[best[chosen]]
-        look = Look(level, before.look.images[chosen], centre, grid)
-        finer.append(_compared(batch, look, _children(search.cells, before, kept, chosen)))
-    return finer
+        members = (group == number).nonzero().flatten()
+        grid = shift_grid(search.plan[level].shift_step, float(reach[members].max()) + coarse / math.sqrt(2))
+        most = max(1, search.settings.byte_budget // (SHARE * COPIES * len(grid)))
+        for chosen in _runs(members, cells[members], most):
+            centre = before.look.centre[chosen] + shifts[best[chosen]]
+            look = Look(level, before.look.images[chosen], centre, grid)
+            yield _compared(batch, look, _children(search.cells, before, kept, chosen))
+
+
+def _runs(members: Int[Tensor, " n"], sizes: Int[Tensor, " n"], most: int) -> Iterator[Int[Tensor, " m"]]:
+    """The members in their order, in runs whose sizes sum to no more than `most`, each of at least one."""
+    start, total = 0, 0
+    for place, size in enumerate(sizes.tolist()):
+        if place > start and total + size > most:
+            yield members[start:place]
+            start, total = place, 0
+        total += size
+    yield members[start:]
 
 
 def _shift_reach(before: Posterior, *, kept: float) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:

@@ -81,11 +81,11 @@ def batch_size(search: Search) -> int:
 
 def _of_batch(batch: Batch, sums: Sums | None, noise: NoiseModel) -> Assignments:
     """The assignments of one batch."""
-    found = posteriors(batch)
     change = torch.zeros_like(batch.weighted.power)
-    for posterior in found:
+    unknown = residual_of(batch, change)  # until all have been summed
+    parts, images = [], []
+    for posterior in posteriors(batch):
         change = change + contribute(batch, posterior, sums=sums, noise=noise)
-    residual = residual_of(batch, change)
-    parts = [summarised(batch, posterior, residual) for posterior in found]
-    order = torch.argsort(torch.cat([posterior.look.images for posterior in found]))
-    return replace(reordered(joined(parts), order), residual=residual)
+        parts.append(summarised(batch, posterior, unknown))
+        images.append(posterior.look.images)
+    return replace(reordered(joined(parts), torch.argsort(torch.cat(images))), residual=residual_of(batch, change))
