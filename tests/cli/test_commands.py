@@ -166,6 +166,11 @@ def test_unsound_files_are_named_and_the_code_says_so(inside, tmp_path, capsys):
     assert [each["sound"] for each in facts["files"]] == [True, False]
     assert exit_code(["inspect", str(tmp_path / "cut.mrc")]) == 3
     assert exit_code(["inspect", "nothing.mrc"]) == 3
+    capsys.readouterr()
+    assert exit_code(["inspect", "nothing.mrc", "sim/truth_map.mrc"]) == 3  # the others are told all the same
+    told = capsys.readouterr()
+    assert "truth_map.mrc" in told.out
+    assert "1 of 2 files could not be told\n  - nothing.mrc: there is no such file" in told.err
 
 
 def test_an_input_that_lost_lines_since_its_job_ended_is_refused(project, tmp_path, monkeypatch, capsys):

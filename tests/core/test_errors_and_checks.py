@@ -78,3 +78,16 @@ def test_errors_get_the_name_of_their_file_once():
     with pytest.raises(errors.UsageError) as other, errors.naming("a.star"):
         raise errors.UsageError("an option")
     assert other.value.file is None
+
+
+def test_details_stand_on_lines_of_their_own():
+    inner = errors.InputError("is empty", file="a.mrc", fix="make it again")
+    told = str(
+        InputError("1 of 2 files could not be told", details=[str(inner), "and\x1b[2J 3 more"], fix="mend it")
+    ).splitlines()
+    assert told == [
+        "1 of 2 files could not be told",
+        "  - a.mrc: is empty; What to do: make it again",
+        "  - and\\x1b[2J 3 more",
+        "  What to do: mend it",
+    ]

@@ -3,7 +3,7 @@
 Each class carries the exit code that the command line gives it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +28,7 @@ class CryowalkError(Exception):
         expected: str = "",
         cause: str = "",
         fix: str = "",
+        details: Sequence[str] = (),
     ) -> None:
         self.what = what
         self.file = file
@@ -35,6 +36,7 @@ class CryowalkError(Exception):
         self.expected = expected
         self.cause = cause
         self.fix = fix
+        self.details = tuple(details)
         super().__init__(self._message())
 
     def _message(self) -> str:
@@ -44,6 +46,7 @@ class CryowalkError(Exception):
             place += f", line {self.row}" if isinstance(self.row, int) else ""
             place += ": "
         lines = [place + printable(self.what)]
+        lines += ["  - " + "; ".join(printable(line.strip()) for line in each.splitlines()) for each in self.details]
         for label, text in (("Expected", self.expected), ("Likely cause", self.cause), ("What to do", self.fix)):
             if text:
                 lines.append(f"  {label}: {printable(text)}")
@@ -59,7 +62,7 @@ def naming(file: str | Path) -> Iterator[None]:
         if error.file is not None:
             raise
         raise type(error)(
-            error.what, file=file, row=error.row, expected=error.expected, cause=error.cause, fix=error.fix
+            error.what, file=file, row=error.row, expected=error.expected, cause=error.cause, fix=error.fix, details=error.details
         ) from None
 
 

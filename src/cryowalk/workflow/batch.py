@@ -58,11 +58,11 @@ def raise_failures(failures: Sequence[Failure], *, total: int, output: Path) -> 
     """
     if not failures:
         return
-    shown = "\n".join(f"  - {failure.reason}" for failure in failures[:_TOLD])
-    more = f"\n  … and {len(failures) - _TOLD} more, in {FAILURES_NAME}" if len(failures) > _TOLD else ""
+    more = [f"and {len(failures) - _TOLD} more, in {FAILURES_NAME}"] if len(failures) > _TOLD else []
     raise InputError(
-        f"{len(failures)} of {total} files could not be used; the results of the others are kept\n{shown}{more}",
+        f"{len(failures)} of {total} files could not be used; the results of the others are kept",
         file=output,
+        details=[*(failure.reason for failure in failures[:_TOLD]), *more],
         fix="mend or remove those files and run the same command again: only they are done",
     )
 
