@@ -83,7 +83,7 @@ def test_errors_get_the_name_of_their_file_once():
 def test_details_stand_on_lines_of_their_own():
     inner = errors.InputError("is empty", file="a.mrc", fix="make it again")
     told = str(
-        InputError("1 of 2 files could not be told", details=[str(inner), "and\x1b[2J 3 more"], fix="mend it")
+        errors.InputError("1 of 2 files could not be told", details=[str(inner), "and\x1b[2J 3 more"], fix="mend it")
     ).splitlines()
     assert told == [
         "1 of 2 files could not be told",
